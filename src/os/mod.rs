@@ -1,0 +1,33 @@
+//! What the rest of the crate needs from the operating system: Linux, 64 bits, 5.4 or later.
+//!
+//! One file a family of system calls. Nothing here knows a type of another module of the crate;
+//! results are `io::Result`, descriptors are owned, and the first line of each function's doc is
+//! the C call that it makes.
+//!
+//! - `memfd`: a sealed file in memory that no name leads to, and a file's identity
+//! - `mmap`: that file as shared memory which a foreign `fork` does not copy, pages secured before
+//!   they are touched and given back, and a page that tells of a `fork`
+//! - `limits`: how much memory, address space and file size may be used
+//! - `futex`: sleeping on a word, across processes
+//! - `membarrier`: a fence in every member at the cost of one
+//! - `clock`: the end of a bounded wait
+//! - `pidfd`: a process as a descriptor: await, signal, reap
+//! - `liveness`: whether a process that was written down is still a member
+//! - `spawn`: this program, executed afresh
+//! - `entry`: how the fresh program finds its target
+//! - `fds`: descriptors passed between processes
+
+pub(crate) mod clock;
+pub(crate) mod entry;
+pub(crate) mod fds;
+pub(crate) mod futex;
+pub(crate) mod limits;
+pub(crate) mod liveness;
+pub(crate) mod membarrier;
+pub(crate) mod memfd;
+pub(crate) mod mmap;
+pub(crate) mod pidfd;
+pub(crate) mod spawn;
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,155 @@
+//! The only file that names atomics, fences, `UnsafeCell` and the futex word. Everything above uses these names, so that
+//! the same protocols run in shared memory and, under `all(test, loom)`, in loom's model checker.
+//!
+//! They are `type` aliases and not re-exports because `clippy::disallowed_types` looks through the latter.
+#![allow(unsafe_code, clippy::disallowed_types)]
+
+use core::sync::atomic::Ordering;
+use std::time::Duration;
+
+#[cfg(not(all(test, loom)))]
+mod imp {
+    pub(crate) type AtomicU32 = core::sync::atomic::AtomicU32;
+    pub(crate) type AtomicU64 = core::sync::atomic::AtomicU64;
+    pub(crate) use core::sync::atomic::fence;
+}
+
+#[cfg(all(test, loom))]
+mod imp {
+    pub(crate) type AtomicU32 = loom::sync::atomic::AtomicU32;
+    pub(crate) type AtomicU64 = loom::sync::atomic::AtomicU64;
+    pub(crate) use loom::sync::atomic::fence;
+}
+
+pub(crate) use imp::{AtomicU32, AtomicU64, fence};
+
+/// Atomics that stay in this process and are part of no modelled protocol.
+pub(crate) mod private {
+    pub(crate) type AtomicBool = core::sync::atomic::AtomicBool;
+    pub(crate) type AtomicU32 = core::sync::atomic::AtomicU32;
+    pub(crate) type AtomicU64 = core::sync::atomic::AtomicU64;
+}
+
+/// Orders an earlier read-modify-write before a later load (store-load). On x86-64 a locked instruction is a full barrier,
+/// so only the compiler needs to be told.
+#[inline]
+pub(crate) fn fence_after_rmw() {
+    #[cfg(all(target_arch = "x86_64", not(all(test, loom))))]
+    core::sync::atomic::compiler_fence(Ordering::SeqCst);
+    #[cfg(not(all(target_arch = "x86_64", not(all(test, loom)))))]
+    imp::fence(Ordering::SeqCst);
+}
+
+/// The two halves of an asymmetric store-load handshake. One mode for the whole family: mixing them would order nothing.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Fences {
+    /// A fence on both sides.
+    Symmetric,
+    /// Nothing on the frequent side, `membarrier` on the side that goes to sleep.
+    #[cfg_attr(all(test, loom), allow(dead_code))]
+    Membarrier,
+}
+
+impl Fences {
+    /// The side that is taken at every message.
+    #[inline]
+    pub(crate) fn light(self) {
+        match self {
+            Fences::Symmetric => imp::fence(Ordering::SeqCst),
+            Fences::Membarrier => core::sync::atomic::compiler_fence(Ordering::SeqCst),
+        }
+    }
+
+    /// The side that is about to sleep.
+    pub(crate) fn heavy(self) {
+        match self {
+            Fences::Symmetric => imp::fence(Ordering::SeqCst),
+            Fences::Membarrier => crate::os::membarrier::barrier(),
+        }
+    }
+}
+
+/// A 32-bit word that processes sleep on.
+#[repr(transparent)]
+#[derive(Debug)]
+#[cfg(not(all(test, loom)))]
+pub(crate) struct FutexWord(AtomicU32);
+
+#[cfg(not(all(test, loom)))]
+impl FutexWord {
+    #[cfg(test)]
+    pub(crate) fn new(value: u32) -> Self {
+        FutexWord(AtomicU32::new(value))
+    }
+
+    #[inline]
+    pub(crate) fn word(&self) -> &AtomicU32 {
+        &self.0
+    }
+
+    /// Sleeps while the word is `expected`, until a wake or the end of `timeout`; may also return for no reason.
+    pub(crate) fn wait(&self, expected: u32, timeout: Duration) {
+        // Every outcome leads the caller to look at its condition again.
+        let _ = crate::os::futex::wait(&self.0, expected, Some(timeout));
+    }
+
+    /// Wakes up to `count` sleepers and says how many slept.
+    pub(crate) fn wake(&self, count: u32) -> usize {
+        crate::os::futex::wake(&self.0, count)
+    }
+}
+
+/// The futex in loom: the kernel's compare under its bucket lock, and its barriers, are a mutex and SeqCst fences here.
+#[cfg(all(test, loom))]
+#[derive(Debug)]
+pub(crate) struct FutexWord {
+    word: AtomicU32,
+    bucket: loom::sync::Mutex<Bucket>,
+    woken: loom::sync::Condvar,
+}
+
+#[cfg(all(test, loom))]
+#[derive(Debug, Default)]
+struct Bucket {
+    sleepers: usize,
+    tokens: usize,
+}
+
+#[cfg(all(test, loom))]
+impl FutexWord {
+    pub(crate) fn new(value: u32) -> Self {
+        FutexWord {
+            word: AtomicU32::new(value),
+            bucket: loom::sync::Mutex::new(Bucket::default()),
+            woken: loom::sync::Condvar::new(),
+        }
+    }
+
+    pub(crate) fn word(&self) -> &AtomicU32 {
+        &self.word
+    }
+
+    /// Without the time limit: in a model a wake-up that never comes must show as a deadlock.
+    pub(crate) fn wait(&self, expected: u32, _timeout: Duration) {
+        let mut bucket = self.bucket.lock().unwrap();
+        imp::fence(Ordering::SeqCst);
+        if self.word.load(Ordering::Relaxed) != expected {
+            return;
+        }
+        bucket.sleepers += 1;
+        while bucket.tokens == 0 {
+            bucket = self.woken.wait(bucket).unwrap();
+        }
+        bucket.tokens -= 1;
+    }
+
+    pub(crate) fn wake(&self, count: u32) -> usize {
+        imp::fence(Ordering::SeqCst);
+        let mut bucket = self.bucket.lock().unwrap();
+        let woken = bucket.sleepers.min(count as usize);
+        bucket.sleepers -= woken;
+        bucket.tokens += woken;
+        self.woken.notify_all();
+        woken
+    }
+}

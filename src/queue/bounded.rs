@@ -1,0 +1,300 @@
+//! The queue as its users see it.
+#![forbid(unsafe_code)]
+
+use super::local::{LocalQueue, Received, Refused};
+use crate::arena::{self, Arena};
+use crate::codec::{self, Failure};
+use crate::error::{Error, GetError, PutError};
+use crate::os::clock::Deadline;
+use crate::ring::Geometry;
+use serde::de::DeserializeOwned;
+use serde::{Deserialize, Deserializer, Serialize, Serializer};
+use std::fmt;
+use std::io;
+use std::marker::PhantomData;
+use std::sync::Arc;
+use std::time::Duration;
+
+/// A first-in, first-out queue of messages between any number of processes and threads.
+///
+/// A handle is cheap to clone, and can be an argument of a process or part of a message. Everything that [`put`](Self::put)
+/// returned `Ok` for is visible to every other process at once, survives the process that put it, and is got exactly once:
+/// a consumer that is killed before its `get` took effect leaves the message to the next one, a producer that is killed
+/// before its `put` took effect has sent nothing. Nobody ever waits for a dead process.
+///
+/// The queue lives as long as there is a handle to it, in a process or in a message. One whose only handle is a message in
+/// itself lives until the family ends.
+///
+/// ```
+/// # fn main() -> Result<(), Box<dyn std::error::Error>> {
+/// use multiprocess::Queue;
+///
+/// fn work((jobs, results): (Queue<u64>, Queue<u64>)) {
+///     for job in jobs.iter().flatten() {
+///         results.put(job * job).unwrap();
+///     }
+/// }
+///
+/// let (jobs, results) = (Queue::bounded(8)?, Queue::bounded(8)?);
+/// let workers = [(); 2].map(|()| multiprocess::spawn(work, (jobs.clone(), results.clone())).unwrap());
+/// for job in 1..=4 {
+///     jobs.put(job)?;
+/// }
+/// jobs.close(); // the workers' loops end when it is drained
+/// let mut squares: Vec<u64> = (0..4).map(|_| results.get().unwrap()).collect();
+/// squares.sort();
+/// assert_eq!(squares, [1, 4, 9, 16]);
+/// for worker in workers {
+///     worker.join()?;
+/// }
+/// # Ok(())
+/// # }
+/// ```
+#[doc(alias = "JoinableQueue")]
+#[doc(alias = "SimpleQueue")]
+pub struct Queue<T> {
+    local: Arc<LocalQueue>,
+    items: PhantomData<fn(T) -> T>,
+}
+
+impl<T> Clone for Queue<T> {
+    fn clone(&self) -> Self {
+        Queue { local: self.local.clone(), items: PhantomData }
+    }
+}
+
+impl<T> fmt::Debug for Queue<T> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Queue")
+            .field("len", &self.len())
+            .field("capacity", &self.capacity())
+            .field("closed", &self.is_closed())
+            .finish_non_exhaustive()
+    }
+}
+
+fn type_hash<T>() -> u64 {
+    arena::fnv(std::any::type_name::<T>().as_bytes())
+}
+
+impl<T> Queue<T> {
+    /// How many items are in it. For a producer an upper bound, for a consumer a lower bound of what it will find;
+    /// exact while nobody puts or gets. After a producer was killed in the middle of a `put`, its slot counts until a
+    /// consumer has passed it.
+    #[doc(alias = "qsize")]
+    pub fn len(&self) -> usize {
+        if self.local.arena().check().is_err() {
+            return 0;
+        }
+        let (ring, cursors) = (self.local.ring(), self.local.cursors());
+        let len = ring.len(cursors) + ring.orphans(cursors, self.local.arena());
+        len.min(self.local.capacity()) as usize
+    }
+
+    /// Whether there is nothing to get. After a `put` returned it is false everywhere until somebody gets that item.
+    #[doc(alias = "empty")]
+    pub fn is_empty(&self) -> bool {
+        self.len() == 0
+    }
+
+    /// Whether a `put` would have to wait.
+    #[doc(alias = "full")]
+    pub fn is_full(&self) -> bool {
+        self.local.arena().check().is_ok() && self.local.ring().is_full(self.local.cursors())
+    }
+
+    /// How many items it holds at most; `None` for a queue without a bound.
+    #[doc(alias = "maxsize")]
+    pub fn capacity(&self) -> Option<usize> {
+        Some(self.local.capacity() as usize)
+    }
+
+    /// Ends it for everybody: puts fail from now on, gets succeed until it is drained. Who waits is woken. Idempotent, and
+    /// nothing happens in a process that is no member of the family.
+    pub fn close(&self) {
+        if self.local.arena().check().is_ok() {
+            self.local.close();
+        }
+    }
+
+    /// Whether somebody has closed it.
+    pub fn is_closed(&self) -> bool {
+        self.local.arena().check().is_err() || self.local.ring().closed()
+    }
+}
+
+impl<T: Serialize + DeserializeOwned> Queue<T> {
+    /// A queue for `capacity` items.
+    ///
+    /// # Errors
+    /// [`Error::InvalidCapacity`] for 0 and for more than can be addressed, [`Error::NoMemory`] for more than the arena has
+    /// left, [`Error::ForeignFork`].
+    #[doc(alias = "new")]
+    #[doc(alias = "maxsize")]
+    pub fn bounded(capacity: usize) -> io::Result<Self> {
+        Queue::bounded_in(arena::family()?, capacity)
+    }
+
+    /// A queue in this arena.
+    pub(crate) fn bounded_in(arena: &Arena, capacity: usize) -> io::Result<Self> {
+        if capacity == 0 || capacity as u64 > 1 << 32 {
+            return Err(Error::InvalidCapacity.into());
+        }
+        // Encoded integers may take a little more than in memory.
+        let payload = size_of::<T>() as u64 + 2;
+        let geometry = Geometry::new(capacity as u64, payload.min(128));
+        let local = Arc::new(LocalQueue::create(arena, geometry, type_hash::<T>())?);
+        arena.register(&local);
+        Ok(Queue { local, items: PhantomData })
+    }
+
+    /// Puts an item at the end; waits while there is no room.
+    ///
+    /// # Errors
+    /// [`PutError::Closed`], [`PutError::NoMemory`], [`PutError::Encode`], [`PutError::ForeignFork`]; the item is inside, and
+    /// nothing was sent.
+    ///
+    /// # Panics
+    /// As the item's `Serialize` does; nothing is claimed at that moment.
+    #[inline]
+    pub fn put(&self, item: T) -> Result<(), PutError<T>> {
+        self.put_until(item, Deadline::NEVER)
+    }
+
+    /// Puts an item if there is room now. A living peer in the middle of its own operation is waited for, 1 ms at most.
+    ///
+    /// # Errors
+    /// As [`put`](Self::put), and [`PutError::Full`].
+    #[doc(alias = "put_nowait")]
+    #[inline]
+    pub fn try_put(&self, item: T) -> Result<(), PutError<T>> {
+        self.put_until(item, Deadline::NOW)
+    }
+
+    /// Puts an item; waits for room, `timeout` at most. A timeout that the clock cannot hold is for ever.
+    ///
+    /// # Errors
+    /// As [`put`](Self::put), and [`PutError::Full`] when the time is over.
+    pub fn put_timeout(&self, item: T, timeout: Duration) -> Result<(), PutError<T>> {
+        self.put_until(item, Deadline::from(timeout))
+    }
+
+    #[inline]
+    fn put_until(&self, item: T, deadline: Deadline) -> Result<(), PutError<T>> {
+        let arena = self.local.arena();
+        if arena.check().is_err() {
+            return Err(PutError::ForeignFork(item));
+        }
+        if self.local.ring().closed() {
+            return Err(PutError::Closed(item));
+        }
+        let message = match codec::encode(arena, &item, self.local.inline()) {
+            Ok(message) => message,
+            Err(Failure::NoMemory) => return Err(PutError::NoMemory(item)),
+            Err(Failure::Encode(error)) => return Err(PutError::Encode(item, error)),
+        };
+        match self.local.send(message, deadline) {
+            Ok(()) => Ok(()),
+            Err(Refused::NotNow) => Err(PutError::Full(item)),
+            Err(Refused::Closed) => Err(PutError::Closed(item)),
+        }
+    }
+
+    /// Gets the item at the front; waits while there is none.
+    ///
+    /// # Errors
+    /// [`GetError::Closed`] when it is closed and drained, [`GetError::Decode`] when the message is no `T` (it is consumed),
+    /// [`GetError::ForeignFork`].
+    ///
+    /// # Panics
+    /// As the item's `Deserialize` does; the message is consumed, the queue goes on.
+    #[inline]
+    pub fn get(&self) -> Result<T, GetError> {
+        self.get_until(Deadline::NEVER)
+    }
+
+    /// Gets an item if there is one now. A living peer in the middle of its own operation is waited for, 1 ms at most.
+    ///
+    /// # Errors
+    /// As [`get`](Self::get), and [`GetError::Empty`].
+    #[doc(alias = "get_nowait")]
+    #[inline]
+    pub fn try_get(&self) -> Result<T, GetError> {
+        self.get_until(Deadline::NOW)
+    }
+
+    /// Gets an item; waits for one, `timeout` at most. The time bounds the whole call: a message becomes visible only
+    /// when it is complete.
+    ///
+    /// # Errors
+    /// As [`get`](Self::get), and [`GetError::Empty`] when the time is over.
+    pub fn get_timeout(&self, timeout: Duration) -> Result<T, GetError> {
+        self.get_until(Deadline::from(timeout))
+    }
+
+    #[inline]
+    fn get_until(&self, deadline: Deadline) -> Result<T, GetError> {
+        let arena = self.local.arena();
+        if arena.check().is_err() {
+            return Err(GetError::ForeignFork);
+        }
+        let decoded = match self.local.receive(deadline) {
+            Ok(Received::Inline { buffer, len }) => codec::decode(&buffer[..len]),
+            Ok(Received::Parcel(parcel)) => codec::decode_parcel(arena, &parcel, Vec::new()),
+            Err(Refused::NotNow) => return Err(GetError::Empty),
+            Err(Refused::Closed) => return Err(GetError::Closed),
+        };
+        decoded.map_err(GetError::Decode)
+    }
+
+    /// Gets one item after the other until the queue is closed and drained. A message that does not decode is yielded as
+    /// an error, and the next call goes on behind it.
+    pub fn iter(&self) -> Iter<'_, T> {
+        Iter { queue: self, over: false }
+    }
+}
+
+/// See [`Queue::iter`].
+#[derive(Debug)]
+pub struct Iter<'a, T> {
+    queue: &'a Queue<T>,
+    over: bool,
+}
+
+impl<T: Serialize + DeserializeOwned> Iterator for Iter<'_, T> {
+    type Item = Result<T, GetError>;
+
+    fn next(&mut self) -> Option<Self::Item> {
+        if self.over {
+            return None;
+        }
+        let item = self.queue.get();
+        self.over = matches!(item, Err(GetError::Closed | GetError::ForeignFork));
+        (!matches!(item, Err(GetError::Closed))).then_some(item)
+    }
+}
+
+impl<'a, T: Serialize + DeserializeOwned> IntoIterator for &'a Queue<T> {
+    type Item = Result<T, GetError>;
+    type IntoIter = Iter<'a, T>;
+
+    fn into_iter(self) -> Iter<'a, T> {
+        self.iter()
+    }
+}
+
+/// Only within a message of this crate or the arguments of a process; anywhere else it is an error.
+impl<T> Serialize for Queue<T> {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        codec::serialize_handle(&self.local, serializer)
+    }
+}
+
+impl<'de, T> Deserialize<'de> for Queue<T> {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        let make = |object| Ok(LocalQueue::new(object));
+        let local =
+            codec::deserialize_handle(deserializer, LocalQueue::kind(), type_hash::<T>(), make)?;
+        Ok(Queue { local, items: PhantomData })
+    }
+}

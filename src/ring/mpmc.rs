@@ -1,0 +1,485 @@
+//! The bounded ring for any number of producers and consumers, after the tagged-slot idea of crash-tolerant rings (a
+//! claim is one compare-exchange that says who, which lap and what) with Vyukov's one slot a message
+//! (<https://www.1024cores.net/home/lock-free-algorithms/queues/bounded-mpmc-queue>). README.md has the protocol; the letters at the
+//! orderings are the pairs explained there.
+
+use super::cursors::Cursors;
+use super::tag::{Laps, Published, Stamp, State, Tag};
+use crate::arena::MemberId;
+use crate::primitive::{AtomicU32, AtomicU64, fence, fence_after_rmw};
+use std::sync::atomic::Ordering::{AcqRel, Acquire, Relaxed, Release, SeqCst};
+
+/// Where a ring's words are: in an arena, or on the heap in a model.
+pub(crate) trait Storage {
+    fn capacity(&self) -> u64;
+    fn closed(&self) -> &AtomicU32;
+    fn tail_hint(&self) -> &AtomicU64;
+    fn head_hint(&self) -> &AtomicU64;
+    fn claim(&self, index: u64) -> &AtomicU64;
+    fn take(&self, index: u64) -> &AtomicU64;
+    fn published(&self, index: u64) -> &AtomicU64;
+}
+
+/// Who the parties are and which of them are dead.
+pub(crate) trait Owners {
+    fn me(&self) -> MemberId;
+    /// Asks the kernel. True from the death on.
+    fn is_dead(&self, owner: MemberId) -> bool;
+    /// How many deaths were found so far; rises before `is_dead` says so to anybody who did not ask himself.
+    fn deaths(&self) -> u64;
+}
+
+/// A slot that this process holds, to fill or to empty. Having one is the right to touch the slot's payload.
+#[derive(Debug, PartialEq, Eq)]
+pub(crate) struct Slot {
+    stamp: Stamp,
+    pub(crate) index: u64,
+}
+
+/// A message that this process has taken and not yet acknowledged.
+#[derive(Debug, PartialEq, Eq)]
+pub(crate) struct Message {
+    pub(crate) slot: Slot,
+    /// What was committed with it.
+    pub(crate) meta: u16,
+}
+
+/// Whose unfinished operation is in the way.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Blocked(pub(crate) MemberId);
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum PutError {
+    /// Every slot holds a message that nobody has begun to take.
+    Full,
+    /// The slot's last message is being taken.
+    Busy(Blocked),
+    /// Its last taker died, so that another consumer has to take it first.
+    Orphaned,
+    Closed,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum TakeError {
+    Empty,
+    /// Empty, and nothing can be put any more.
+    Closed,
+    /// The next message is being written.
+    Busy(Blocked),
+}
+
+/// What became of the messages that were taken.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Taken {
+    /// All are acknowledged.
+    Settled,
+    /// A living process is about to acknowledge.
+    Held,
+    /// One has to be taken again.
+    ByDead,
+}
+
+/// The hints are renewed every so many positions: often enough that a process that slept finds the front again.
+const HINT_EVERY: u64 = 32;
+
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Mpmc<S> {
+    storage: S,
+    laps: Laps,
+}
+
+impl<S: Storage> Mpmc<S> {
+    pub(crate) fn new(storage: S) -> Self {
+        let laps = Laps::new(storage.capacity());
+        Mpmc { storage, laps }
+    }
+
+    pub(crate) fn storage(&self) -> &S {
+        &self.storage
+    }
+
+    pub(crate) fn cursors(&self) -> Cursors {
+        Cursors::new(self.laps.start())
+    }
+
+    fn slot(&self, stamp: Stamp) -> Slot {
+        Slot { stamp, index: self.laps.index(stamp) }
+    }
+
+    fn load_claim(&self, index: u64) -> Tag {
+        // (R) see `claim`.
+        Tag(self.storage.claim(index).load(Acquire))
+    }
+
+    fn load_take(&self, index: u64) -> Tag {
+        // (F) pairs with `acknowledge`: the taker is done with the payload before it is written again.
+        Tag(self.storage.take(index).load(Acquire))
+    }
+
+    fn load_published(&self, index: u64) -> Published {
+        // (C) pairs with `commit`.
+        Published(self.storage.published(index).load(Acquire))
+    }
+
+    fn is_closed(&self) -> bool {
+        self.storage.closed().load(Acquire) != 0
+    }
+
+    /// Claims the next position for `me`. Until `commit` or `abort` no user code may run.
+    #[inline]
+    pub(crate) fn claim(&self, cursors: &Cursors, me: MemberId) -> Result<Slot, PutError> {
+        let mut at = cursors.put();
+        loop {
+            let (lap, index) = (self.laps.lap(at), self.laps.index(at));
+            let claim = self.load_claim(index);
+            if claim.lap() >= lap {
+                at = self.later(at, claim.lap(), self.storage.tail_hint());
+                continue;
+            }
+            if claim != Tag::new(lap - 1, State::Over, claim.owner()) {
+                let take = self.load_take(index);
+                if take.lap() != lap - 1 || take.state() != State::Over {
+                    cursors.set_put(at);
+                    return Err(self.why_full(lap, index, claim, take));
+                }
+            }
+            let mine = Tag::new(lap, State::Held, me);
+            // (R) pairs with (R): who repaired or acknowledged this slot before is done with it.
+            let claimed = self.storage.claim(index).compare_exchange(claim.0, mine.0, AcqRel, Relaxed);
+            if claimed.is_err() {
+                continue;
+            }
+            let next = self.laps.next(at);
+            cursors.set_put(next);
+            if index % HINT_EVERY == HINT_EVERY - 1 {
+                self.storage.tail_hint().store(next.0, Relaxed);
+            }
+            let slot = self.slot(at);
+            // (D) a Dekker pair with `take`: claim, then closed here; closed, then claim there.
+            fence_after_rmw();
+            if self.is_closed() {
+                self.abort(slot, me);
+                return Err(PutError::Closed);
+            }
+            return Ok(slot);
+        }
+    }
+
+    #[cold]
+    fn why_full(&self, lap: u64, index: u64, claim: Tag, take: Tag) -> PutError {
+        if self.is_closed() {
+            return PutError::Closed;
+        }
+        match take.state() {
+            State::Held if take.lap() == lap - 1 => PutError::Busy(Blocked(take.owner())),
+            State::Orphan => PutError::Orphaned,
+            // Claimed in the last lap and not published: with one slot, the producer before us.
+            _ if self.load_published(index).lap() < lap - 1 => PutError::Busy(Blocked(claim.owner())),
+            _ => PutError::Full,
+        }
+    }
+
+    /// A later position: the slot was used in `lap`, so everything up to it was; or further still, by the hint.
+    fn later(&self, at: Stamp, lap: u64, hint: &AtomicU64) -> Stamp {
+        let passed = self.laps.next(self.laps.at(lap, self.laps.index(at)));
+        passed.max(Stamp(hint.load(Relaxed)))
+    }
+
+    /// Makes a filled slot's message visible. From here on it is sent.
+    #[inline]
+    pub(crate) fn commit(&self, slot: Slot, meta: u16) {
+        let published = Published::new(self.laps.lap(slot.stamp), meta);
+        // (C) pairs with `load_published`.
+        self.storage.published(slot.index).store(published.0, Release);
+    }
+
+    /// Gives a claimed slot up; consumers pass over it.
+    #[cold]
+    pub(crate) fn abort(&self, slot: Slot, me: MemberId) {
+        let over = Tag::new(self.laps.lap(slot.stamp), State::Over, me);
+        self.storage.claim(slot.index).store(over.0, Release);
+    }
+
+    /// Whether taking is worth a try; for spinning, it reads one word.
+    #[inline]
+    pub(crate) fn may_take(&self, cursors: &Cursors) -> bool {
+        let at = cursors.get();
+        self.load_published(self.laps.index(at)).lap() >= self.laps.lap(at)
+    }
+
+    /// Whether claiming is worth a try; for spinning.
+    #[inline]
+    pub(crate) fn may_claim(&self, cursors: &Cursors) -> bool {
+        let at = cursors.put();
+        let (lap, index) = (self.laps.lap(at), self.laps.index(at));
+        let take = self.load_take(index);
+        (take.lap() >= lap - 1 && take.state() == State::Over) || self.load_claim(index).lap() >= lap
+    }
+
+    /// Takes the next message for `me`, or one that was taken by a process that died. Until `acknowledge` no user code may run.
+    #[inline]
+    pub(crate) fn take(&self, cursors: &Cursors, owners: &impl Owners) -> Result<Message, TakeError> {
+        let deaths = owners.deaths();
+        if deaths != cursors.deaths() {
+            if let Some(message) = self.take_orphan(cursors, owners, deaths) {
+                return Ok(message);
+            }
+        }
+        let mut at = cursors.get();
+        loop {
+            let (lap, index) = (self.laps.lap(at), self.laps.index(at));
+            let published = self.load_published(index);
+            if published.lap() != lap {
+                match self.pass(at, published) {
+                    Ok(later) => {
+                        at = later;
+                        continue;
+                    }
+                    Err(error) => {
+                        cursors.set_get(at);
+                        return Err(error);
+                    }
+                }
+            }
+            let take = self.load_take(index);
+            if take.lap() > lap || (take.lap() == lap && take.state() != State::Orphan) {
+                at = self.later(at, take.lap(), self.storage.head_hint());
+                continue;
+            }
+            if !self.try_take(index, take, lap, owners.me()) {
+                continue;
+            }
+            let next = self.laps.next(at);
+            cursors.set_get(next);
+            if index % HINT_EVERY == HINT_EVERY - 1 {
+                self.storage.head_hint().store(next.0, Relaxed);
+            }
+            return Ok(Message { slot: self.slot(at), meta: published.meta() });
+        }
+    }
+
+    fn try_take(&self, index: u64, old: Tag, lap: u64, me: MemberId) -> bool {
+        let mine = Tag::new(lap, State::Held, me);
+        // (R) as in `claim`.
+        self.storage.take(index).compare_exchange(old.0, mine.0, AcqRel, Relaxed).is_ok()
+    }
+
+    /// Nothing is published at `at` in its lap: where to look next, or why there is nothing to take.
+    fn pass(&self, at: Stamp, published: Published) -> Result<Stamp, TakeError> {
+        let (lap, index) = (self.laps.lap(at), self.laps.index(at));
+        if published.lap() > lap {
+            return Ok(self.later(at, published.lap() - 1, self.storage.head_hint()));
+        }
+        let closed = self.is_closed();
+        if closed {
+            // (D) pairs with `claim`: the flag before the word.
+            fence(SeqCst);
+        }
+        let claim = self.load_claim(index);
+        if claim.lap() < lap {
+            return Err(if closed { TakeError::Closed } else { TakeError::Empty });
+        }
+        if claim.lap() > lap || claim.state() == State::Over {
+            return Ok(self.laps.next(at));
+        }
+        if self.load_published(index).lap() >= lap {
+            return Ok(at);
+        }
+        Err(TakeError::Busy(Blocked(claim.owner())))
+    }
+
+    /// Ends a take: the message is consumed, its slot can be claimed again.
+    #[inline]
+    pub(crate) fn acknowledge(&self, message: Message, me: MemberId) {
+        let over = Tag::new(self.laps.lap(message.slot.stamp), State::Over, me);
+        // (F) pairs with `load_take`.
+        self.storage.take(message.slot.index).store(over.0, Release);
+    }
+
+    /// Searches the ring for a message whose taker died. `deaths` is noted only after a search in vain that began later.
+    #[cold]
+    fn take_orphan(&self, cursors: &Cursors, owners: &impl Owners, deaths: u64) -> Option<Message> {
+        for index in 0..self.laps.capacity {
+            loop {
+                let take = self.load_take(index);
+                let orphan = match take.state() {
+                    State::Orphan => true,
+                    State::Held => take.owner() != owners.me() && owners.is_dead(take.owner()),
+                    State::Over => false,
+                };
+                if !orphan {
+                    break;
+                }
+                if self.try_take(index, take, take.lap(), owners.me()) {
+                    let stamp = self.laps.at(take.lap(), index);
+                    let meta = self.load_published(index).meta();
+                    return Some(Message { slot: self.slot(stamp), meta });
+                }
+            }
+        }
+        cursors.set_deaths(deaths);
+        None
+    }
+
+    /// Skips the slot that consumers wait for if its claimer is dead. True when something may have changed.
+    #[cold]
+    pub(crate) fn skip_dead(&self, cursors: &Cursors, owners: &impl Owners) -> bool {
+        let at = cursors.get();
+        self.skip_if_dead(self.laps.index(at), |owner| owners.is_dead(owner))
+    }
+
+    /// The claim first, then whether its owner is dead, then (he can publish no more) whether he published.
+    fn skip_if_dead(&self, index: u64, is_dead: impl Fn(MemberId) -> bool) -> bool {
+        let claim = self.load_claim(index);
+        if claim.state() != State::Held || self.load_published(index).lap() >= claim.lap() {
+            return false;
+        }
+        if !is_dead(claim.owner()) || self.load_published(index).lap() >= claim.lap() {
+            return false;
+        }
+        let over = Tag::new(claim.lap(), State::Over, claim.owner());
+        // (R) hands the dead claimer's view of the slot on to who claims it next.
+        self.storage.claim(index).compare_exchange(claim.0, over.0, AcqRel, Relaxed).is_ok()
+    }
+
+    /// What became of the messages taken before this process's cursor. Asking about a dead taker makes the death known, and
+    /// with that the next `take` searches. Each position is looked at until it was acknowledged.
+    #[cold]
+    pub(crate) fn taken(&self, cursors: &Cursors, owners: &impl Owners) -> Taken {
+        let end = cursors.get();
+        let mut at = cursors.settled();
+        // Older than a whole lap is acknowledged: its slot was claimed again.
+        if self.laps.distance(at, end) > self.laps.capacity {
+            at = self.laps.at(self.laps.lap(end) - 1, self.laps.index(end));
+        }
+        let mut all = Taken::Settled;
+        while at < end {
+            let (lap, index) = (self.laps.lap(at), self.laps.index(at));
+            let take = self.load_take(index);
+            at = self.laps.next(at);
+            if take.lap() != lap || take.state() == State::Over {
+                if all == Taken::Settled {
+                    cursors.set_settled(at);
+                }
+            } else if take.state() == State::Orphan || owners.is_dead(take.owner()) {
+                return Taken::ByDead;
+            } else {
+                all = Taken::Held;
+            }
+        }
+        all
+    }
+
+    /// For a producer that waits for a taker: whether that one is dead, so that a consumer has to take the message again.
+    #[cold]
+    pub(crate) fn orphan_if_dead(&self, cursors: &Cursors, owners: &impl Owners) -> bool {
+        let index = self.laps.index(cursors.put());
+        self.orphan_if(index, |owner| owners.is_dead(owner)) || self.skip_if_dead(index, |owner| owners.is_dead(owner))
+    }
+
+    fn orphan_if(&self, index: u64, is_dead: impl Fn(MemberId) -> bool) -> bool {
+        let take = self.load_take(index);
+        if take.state() != State::Held || !is_dead(take.owner()) {
+            return false;
+        }
+        let orphan = Tag::new(take.lap(), State::Orphan, take.owner());
+        self.storage.take(index).compare_exchange(take.0, orphan.0, AcqRel, Relaxed).is_ok()
+    }
+
+    /// Removes every tag of the dead, so that their numbers can name others. Idempotent; may run beside anything and
+    /// be killed anywhere. Says how many words it changed.
+    pub(crate) fn sweep(&self, is_dead: impl Fn(MemberId) -> bool) -> u64 {
+        (0..self.laps.capacity)
+            .map(|index| {
+                u64::from(self.skip_if_dead(index, &is_dead)) + u64::from(self.orphan_if(index, &is_dead))
+            })
+            .sum()
+    }
+
+    /// Nothing can be put from now on.
+    pub(crate) fn close(&self) {
+        self.storage.closed().store(1, Release);
+    }
+
+    pub(crate) fn closed(&self) -> bool {
+        self.is_closed()
+    }
+
+    /// Positions claimed and not yet taken, as seen on the way from the cursors. Exact when nobody puts or gets meanwhile,
+    /// but that a slot skipped after a death counts until a consumer has passed it.
+    pub(crate) fn len(&self, cursors: &Cursors) -> u64 {
+        let head = self.front(cursors);
+        let mut tail = cursors.put().max(Stamp(self.storage.tail_hint().load(Relaxed))).max(head);
+        loop {
+            let claim = self.load_claim(self.laps.index(tail));
+            if claim.lap() < self.laps.lap(tail) {
+                break;
+            }
+            tail = self.laps.next(self.laps.at(claim.lap(), self.laps.index(tail)));
+        }
+        cursors.set_put(tail);
+        self.laps.distance(head, tail).min(self.laps.capacity)
+    }
+
+    /// The first position that is neither taken nor skipped.
+    fn front(&self, cursors: &Cursors) -> Stamp {
+        let mut at = cursors.get();
+        loop {
+            let (lap, index) = (self.laps.lap(at), self.laps.index(at));
+            let published = self.load_published(index);
+            let next = if published.lap() == lap {
+                let take = self.load_take(index);
+                let taken = take.lap() >= lap;
+                taken.then(|| self.later(at, take.lap(), self.storage.head_hint()))
+            } else {
+                self.pass(at, published).ok().filter(|&next| next != at)
+            };
+            match next {
+                Some(next) => at = next,
+                None => {
+                    cursors.set_get(at);
+                    return at;
+                }
+            }
+        }
+    }
+
+    /// Messages that were taken by processes that died and wait for another taker.
+    pub(crate) fn orphans(&self, cursors: &Cursors, owners: &impl Owners) -> u64 {
+        if owners.deaths() == cursors.deaths() {
+            return 0;
+        }
+        (0..self.laps.capacity)
+            .filter(|&index| {
+                let take = self.load_take(index);
+                match take.state() {
+                    State::Orphan => true,
+                    State::Held => owners.is_dead(take.owner()),
+                    State::Over => false,
+                }
+            })
+            .count() as u64
+    }
+
+    /// Whether a put would have to wait now.
+    pub(crate) fn is_full(&self, cursors: &Cursors) -> bool {
+        self.len(cursors);
+        let at = cursors.put();
+        let (lap, index) = (self.laps.lap(at), self.laps.index(at));
+        let (claim, take) = (self.load_claim(index), self.load_take(index));
+        let over = |tag: Tag| tag.lap() + 1 == lap && tag.state() == State::Over;
+        claim.lap() + 1 == lap && !over(claim) && !over(take)
+    }
+
+    /// Every slot with a message that was committed and not acknowledged: its index and what was committed with it.
+    pub(crate) fn for_each_message(&self, mut f: impl FnMut(u64, u16)) {
+        for index in 0..self.laps.capacity {
+            let published = self.load_published(index);
+            let take = self.load_take(index);
+            let consumed = take.lap() == published.lap() && take.state() == State::Over;
+            if published.lap() > 0 && !consumed {
+                f(index, published.meta());
+            }
+        }
+    }
+}

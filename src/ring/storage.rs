@@ -1,0 +1,213 @@
+//! A ring in the arena: how its object is laid out, and safe access to it.
+//!
+//! ```text
+//! 0      header: capacity, stride, the closed flag
+//! 128    event count: not empty          256  event count: not full
+//! 384    tail hint                       512  head hint
+//! 640    claim words, 8 bytes a slot     (rounded up to 128)
+//!        take words, 8 bytes a slot      (rounded up to 128)
+//!        slots, `stride` bytes each: the published word, then the payload
+//! ```
+
+use super::mpmc::{Message, Owners, Slot, Storage};
+use crate::arena::{Arena, MemberId, Shared, View};
+use crate::primitive::{AtomicU32, AtomicU64};
+use crate::sync::EventCount;
+use crossbeam_utils::CachePadded;
+use std::sync::atomic::Ordering::Relaxed;
+
+#[repr(C, align(128))]
+pub(crate) struct RingHeader {
+    capacity: AtomicU64,
+    stride: AtomicU64,
+    closed: AtomicU32,
+    not_empty: EventCount,
+    not_full: EventCount,
+    tail_hint: CachePadded<AtomicU64>,
+    head_hint: CachePadded<AtomicU64>,
+}
+
+// SAFETY: atomics of any value.
+unsafe impl Shared for RingHeader {}
+
+/// The word that commits a message stands in front of its payload.
+const PUBLISHED: u64 = 8;
+
+/// The size of a ring.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Geometry {
+    pub(crate) capacity: u64,
+    pub(crate) stride: u64,
+}
+
+impl Geometry {
+    /// Slots for messages that are usually `payload` bytes: 32, 64 or 128 bytes apart, so that few lines are touched.
+    pub(crate) fn new(capacity: u64, payload: u64) -> Geometry {
+        let stride = (payload + PUBLISHED).next_power_of_two().clamp(32, 128);
+        Geometry { capacity, stride }
+    }
+
+    fn takes_at(self) -> u64 {
+        size_of::<RingHeader>() as u64 + (self.capacity * 8).next_multiple_of(128)
+    }
+
+    fn slots_at(self) -> u64 {
+        self.takes_at() + (self.capacity * 8).next_multiple_of(128)
+    }
+
+    /// Bytes of the object; `None` when that is beyond what can be addressed.
+    pub(crate) fn len(self) -> Option<u64> {
+        self.capacity.checked_mul(self.stride + 16)?.checked_add(4096)?;
+        Some(self.slots_at() + self.capacity * self.stride)
+    }
+}
+
+/// A ring in an object of the arena. Whoever has one sees to it that the object exists as long.
+#[derive(Debug)]
+pub(crate) struct RingObject {
+    /// Keeps the memory mapped.
+    _arena: Arena,
+    base: *mut u8,
+    geometry: Geometry,
+}
+
+// SAFETY: all shared words are atomics; payloads are only touched by whoever has the `Slot` or `Message`.
+unsafe impl Send for RingObject {}
+// SAFETY: as above.
+unsafe impl Sync for RingObject {}
+
+impl RingObject {
+    /// Writes down the size of a ring in a new object, whose bytes are zero otherwise.
+    pub(crate) fn init(view: View<'_>, geometry: Geometry) {
+        let header = view.get::<RingHeader>();
+        header.capacity.store(geometry.capacity, Relaxed);
+        header.stride.store(geometry.stride, Relaxed);
+    }
+
+    pub(crate) fn new(view: View<'_>) -> RingObject {
+        let header = view.get::<RingHeader>();
+        let capacity = header.capacity.load(Relaxed);
+        let geometry = Geometry { capacity, stride: header.stride.load(Relaxed) };
+        assert!(capacity > 0 && geometry.len().is_some_and(|len| len <= view.len()));
+        RingObject { _arena: view.arena.clone(), base: view.base(), geometry }
+    }
+
+    #[inline]
+    fn header(&self) -> &RingHeader {
+        // SAFETY: the object begins with the header (checked in `new` by its size).
+        unsafe { &*self.base.cast::<RingHeader>() }
+    }
+
+    #[inline]
+    fn word(&self, at: u64) -> &AtomicU64 {
+        // SAFETY: callers pass an offset of a word within the object, computed from an index below the capacity.
+        unsafe { &*self.base.add(at as usize).cast::<AtomicU64>() }
+    }
+
+    #[inline]
+    fn slot_at(&self, index: u64) -> u64 {
+        assert!(index < self.geometry.capacity);
+        self.geometry.slots_at() + index * self.geometry.stride
+    }
+
+    pub(crate) fn capacity(&self) -> u64 {
+        self.geometry.capacity
+    }
+
+    pub(crate) fn not_empty(&self) -> &EventCount {
+        &self.header().not_empty
+    }
+
+    pub(crate) fn not_full(&self) -> &EventCount {
+        &self.header().not_full
+    }
+
+    /// The largest payload of a slot.
+    #[inline]
+    pub(crate) fn inline(&self) -> usize {
+        (self.geometry.stride - PUBLISHED) as usize
+    }
+
+    /// Copies a payload into a claimed slot.
+    #[inline]
+    pub(crate) fn write(&self, slot: &Slot, payload: &[u8]) {
+        assert!(payload.len() <= self.inline());
+        let at = self.slot_at(slot.index) + PUBLISHED;
+        // SAFETY: the slot's payload lies in the object.
+        let to = unsafe { self.base.add(at as usize) };
+        // SAFETY: it is large enough (checked), and whoever has the claimed `Slot` is alone with it.
+        unsafe { std::ptr::copy_nonoverlapping(payload.as_ptr(), to, payload.len()) };
+    }
+
+    /// Copies a taken message's payload out.
+    #[inline]
+    pub(crate) fn read(&self, message: &Message, payload: &mut [u8]) {
+        assert!(payload.len() <= self.inline());
+        let at = self.slot_at(message.slot.index) + PUBLISHED;
+        // SAFETY: the slot's payload lies in the object.
+        let from = unsafe { self.base.add(at as usize) };
+        // SAFETY: it is large enough (checked), and nobody writes it before the message is acknowledged.
+        unsafe { std::ptr::copy_nonoverlapping(from, payload.as_mut_ptr(), payload.len()) };
+    }
+
+    /// The block number in the payload of a slot whose message is in a block; for who destroys or traces the ring.
+    pub(crate) fn block_in(&self, index: u64) -> u32 {
+        let word = self.word(self.slot_at(index) + PUBLISHED);
+        word.load(Relaxed) as u32
+    }
+}
+
+impl Storage for &RingObject {
+    #[inline]
+    fn capacity(&self) -> u64 {
+        self.geometry.capacity
+    }
+
+    #[inline]
+    fn closed(&self) -> &AtomicU32 {
+        &self.header().closed
+    }
+
+    #[inline]
+    fn tail_hint(&self) -> &AtomicU64 {
+        &self.header().tail_hint
+    }
+
+    #[inline]
+    fn head_hint(&self) -> &AtomicU64 {
+        &self.header().head_hint
+    }
+
+    #[inline]
+    fn claim(&self, index: u64) -> &AtomicU64 {
+        debug_assert!(index < self.geometry.capacity);
+        self.word(size_of::<RingHeader>() as u64 + index * 8)
+    }
+
+    #[inline]
+    fn take(&self, index: u64) -> &AtomicU64 {
+        debug_assert!(index < self.geometry.capacity);
+        self.word(self.geometry.takes_at() + index * 8)
+    }
+
+    #[inline]
+    fn published(&self, index: u64) -> &AtomicU64 {
+        self.word(self.slot_at(index))
+    }
+}
+
+impl Owners for Arena {
+    #[inline]
+    fn me(&self) -> MemberId {
+        Arena::me(self)
+    }
+
+    fn is_dead(&self, owner: MemberId) -> bool {
+        Arena::is_dead(self, owner)
+    }
+
+    #[inline]
+    fn deaths(&self) -> u64 {
+        Arena::deaths(self)
+    }
+}

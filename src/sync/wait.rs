@@ -1,0 +1,160 @@
+//! The blocking loop, the same for everything that can be waited for.
+
+use super::EventCount;
+use crate::arena::Arena;
+use crate::os::clock::Deadline;
+use crate::primitive::private::AtomicU32;
+use std::sync::atomic::Ordering::Relaxed;
+use std::time::Duration;
+
+/// The longest sleep before the state and the owner that stands in the way are looked at again: what a wake-up lost by
+/// a kill can cost.
+const SLICE: Duration = Duration::from_millis(100);
+/// How long a `try_` form waits for a living peer that is in the middle of its own operation.
+const BRIEFLY: Duration = Duration::from_millis(1);
+const MAX_SPINS: u32 = 512;
+const MIN_SPINS: u32 = 16;
+const YIELDS: u32 = 4;
+
+/// How long spinning has paid lately, private to a process and an event.
+#[derive(Debug)]
+pub(crate) struct Spin(AtomicU32);
+
+impl Default for Spin {
+    fn default() -> Self {
+        Spin(AtomicU32::new(MAX_SPINS / 2))
+    }
+}
+
+impl Spin {
+    fn budget(&self) -> u32 {
+        if single_cpu() { 0 } else { self.0.load(Relaxed) }
+    }
+
+    /// It came after `spins` turns: allow twice that, and let the allowance fall slowly.
+    fn won(&self, spins: u32) {
+        let old = self.0.load(Relaxed);
+        let aim = (spins * 2).clamp(MIN_SPINS, MAX_SPINS);
+        self.0.store(if aim > old { aim } else { old - (old - aim) / 8 }, Relaxed);
+    }
+
+    fn lost(&self) {
+        let old = self.0.load(Relaxed);
+        self.0.store((old - old / 4).max(MIN_SPINS), Relaxed);
+    }
+
+    /// The sleep was so short that spinning would have been better.
+    fn slept_in_vain(&self) {
+        let old = self.0.load(Relaxed);
+        self.0.store((old * 2).min(MAX_SPINS), Relaxed);
+    }
+}
+
+fn single_cpu() -> bool {
+    use std::sync::OnceLock;
+    static SINGLE: OnceLock<bool> = OnceLock::new();
+    *SINGLE.get_or_init(|| std::thread::available_parallelism().is_ok_and(|n| n.get() == 1))
+}
+
+/// What one attempt at an operation came to.
+pub(crate) enum Progress<T> {
+    Done(T),
+    /// Nothing to be done until another process makes it possible.
+    Blocked,
+    /// A living process is in the middle of the operation before ours: it is a matter of instants.
+    Busy,
+}
+
+/// A wait for one event.
+pub(crate) struct Wait<'a> {
+    pub(crate) arena: &'a Arena,
+    pub(crate) event: &'a EventCount,
+    pub(crate) spin: &'a Spin,
+}
+
+impl Wait<'_> {
+    /// Tries until the attempt is done or the time is over. `hint` says cheaply whether an attempt is worth while.
+    /// `attempt(slow)` may ask the kernel about the owner in its way when `slow` is set.
+    pub(crate) fn until<T>(
+        &self,
+        deadline: Deadline,
+        hint: impl Fn() -> bool,
+        mut attempt: impl FnMut(bool) -> Progress<T>,
+    ) -> Option<T> {
+        let budget = self.spin.budget();
+        for spins in 0..budget {
+            std::hint::spin_loop();
+            if hint() {
+                if let Progress::Done(value) = attempt(false) {
+                    self.spin.won(spins);
+                    return Some(value);
+                }
+            }
+        }
+        for _ in 0..YIELDS {
+            std::thread::yield_now();
+            if hint() {
+                if let Progress::Done(value) = attempt(false) {
+                    return Some(value);
+                }
+            }
+        }
+        self.spin.lost();
+        self.sleep_until(deadline, attempt)
+    }
+
+    fn sleep_until<T>(
+        &self,
+        deadline: Deadline,
+        mut attempt: impl FnMut(bool) -> Progress<T>,
+    ) -> Option<T> {
+        let fences = self.arena.fences();
+        let mut slow = false;
+        loop {
+            let key = self.event.prepare(fences);
+            if let Progress::Done(value) = attempt(slow) {
+                return Some(value);
+            }
+            if deadline.expired() {
+                // The last look came after the time was over, with the owner in the way asked about.
+                return match attempt(true) {
+                    Progress::Done(value) => Some(value),
+                    _ => None,
+                };
+            }
+            let slice = deadline.slice(SLICE);
+            let since = std::time::Instant::now();
+            self.event.sleep(key, slice);
+            let slept = since.elapsed();
+            if slept < Duration::from_micros(20) {
+                self.spin.slept_in_vain();
+            }
+            // A whole slice without a word: look whether somebody died, and use the quiet.
+            slow = slept >= slice;
+            if slow {
+                self.arena.idle();
+            }
+        }
+    }
+
+    /// One attempt, and no wait but for a living peer in the middle of its own operation.
+    pub(crate) fn once<T>(&self, mut attempt: impl FnMut(bool) -> Progress<T>) -> Option<T> {
+        let deadline = Deadline::from(BRIEFLY);
+        let mut spins = 0_u32;
+        loop {
+            let late = deadline.expired();
+            match attempt(spins > 100) {
+                Progress::Done(value) => return Some(value),
+                Progress::Blocked => return None,
+                Progress::Busy if late => return None,
+                Progress::Busy => {}
+            }
+            spins += 1;
+            if spins > 50 {
+                std::thread::yield_now();
+            } else {
+                std::hint::spin_loop();
+            }
+        }
+    }
+}
