@@ -51,11 +51,15 @@ impl fmt::Display for Error {
         f.write_str(match self {
             Error::NoMemory => "no shared memory left",
             Error::TooManyMembers => "the family has no room for another member",
-            Error::ForeignFork => "this process was forked by other code and is no member of the family",
+            Error::ForeignFork => {
+                "this process was forked by other code and is no member of the family"
+            }
             Error::InvalidCapacity => "the capacity is zero or too large",
             Error::StaleHandle => "the shared object no longer exists",
             Error::WrongType => "the shared object has another type",
-            Error::NotInMessage => "handles can only be serialised inside a message or as arguments",
+            Error::NotInMessage => {
+                "handles can only be serialised inside a message or as arguments"
+            }
             Error::AlreadyConfigured => "the family is already in use",
             Error::InvalidConfig => "the configuration cannot work",
             Error::NotInProgram => "the function is not part of the program's own image",
@@ -74,9 +78,10 @@ impl From<Error> for io::Error {
         let kind = match error {
             Error::NoMemory => io::ErrorKind::OutOfMemory,
             Error::TooManyMembers => io::ErrorKind::QuotaExceeded,
-            Error::InvalidCapacity | Error::InvalidConfig | Error::NotInProgram | Error::InvalidName => {
-                io::ErrorKind::InvalidInput
-            }
+            Error::InvalidCapacity
+            | Error::InvalidConfig
+            | Error::NotInProgram
+            | Error::InvalidName => io::ErrorKind::InvalidInput,
             Error::StaleHandle | Error::WrongType => io::ErrorKind::InvalidData,
             _ => io::ErrorKind::Unsupported,
         };

@@ -2,17 +2,17 @@
 #![deny(unsafe_code)]
 
 // In the order of the layers: each imports only from those above it.
+mod arena;
+mod codec;
 mod error;
+pub mod family;
 mod os;
 mod primitive;
-mod arena;
-mod sync;
-mod ring;
-mod codec;
-mod queue;
 #[cfg(any())]
 mod process;
-pub mod family;
+mod queue;
+mod ring;
+mod sync;
 
 pub use error::{DecodeError, EncodeError, Error, GetError, PutError};
 // pub use process::*;

@@ -111,8 +111,9 @@ pub(crate) struct FutexWord {
 #[cfg(all(test, loom))]
 #[derive(Debug, Default)]
 struct Bucket {
-    sleepers: usize,
-    tokens: usize,
+    /// Sleepers so far, and how many of them, the first ones, were woken.
+    slept: usize,
+    woken: usize,
 }
 
 #[cfg(all(test, loom))]
@@ -136,19 +137,18 @@ impl FutexWord {
         if self.word.load(Ordering::Relaxed) != expected {
             return;
         }
-        bucket.sleepers += 1;
-        while bucket.tokens == 0 {
+        let ticket = bucket.slept;
+        bucket.slept += 1;
+        while bucket.woken <= ticket {
             bucket = self.woken.wait(bucket).unwrap();
         }
-        bucket.tokens -= 1;
     }
 
     pub(crate) fn wake(&self, count: u32) -> usize {
         imp::fence(Ordering::SeqCst);
         let mut bucket = self.bucket.lock().unwrap();
-        let woken = bucket.sleepers.min(count as usize);
-        bucket.sleepers -= woken;
-        bucket.tokens += woken;
+        let woken = (bucket.slept - bucket.woken).min(count as usize);
+        bucket.woken += woken;
         self.woken.notify_all();
         woken
     }

@@ -2,9 +2,9 @@
 //! Taking one is a compare-exchange on a word that this process believes to be free; giving one back is one store.
 //! What makes it quick (which chunks to look at, where the next free block probably is) is private to each process.
 
+use super::Arena;
 use super::layout::{CHUNK, CLASSES, MAX_SMALL, SLOTS, blocks_in, class_of};
 use super::words::{BlockWord, ChunkWord};
-use super::Arena;
 use crate::error::Error;
 use std::fmt;
 use std::mem;
@@ -46,7 +46,10 @@ unsafe impl Send for OwnedBlock<'_> {}
 
 impl fmt::Debug for OwnedBlock<'_> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("OwnedBlock").field("block", &self.block).field("len", &self.len).finish()
+        f.debug_struct("OwnedBlock")
+            .field("block", &self.block)
+            .field("len", &self.len)
+            .finish()
     }
 }
 
@@ -98,7 +101,11 @@ impl Arena {
     pub(crate) fn alloc(&self, len: u64) -> Result<OwnedBlock<'_>, Error> {
         self.check()?;
         let found = self.try_alloc(len);
-        if found.is_err() { self.alloc_again(len) } else { found }
+        if found.is_err() {
+            self.alloc_again(len)
+        } else {
+            found
+        }
     }
 
     #[cold]
@@ -117,7 +124,12 @@ impl Arena {
     }
 
     fn owned(&self, block: Block) -> OwnedBlock<'_> {
-        OwnedBlock { arena: self, block, base: self.address(block), len: self.size_of(block) as usize }
+        OwnedBlock {
+            arena: self,
+            block,
+            base: self.address(block),
+            len: self.size_of(block) as usize,
+        }
     }
 
     /// Makes the block this member's. The caller has the sole right to it: it took the slot or the record that lists it.
@@ -125,7 +137,10 @@ impl Arena {
         let word = BlockWord(self.block_word(index).load(Acquire));
         let mine = word.with_state(BlockWord::OWNED, self.me().into());
         self.block_word(index).store(mine.0, Relaxed);
-        self.owned(Block { index, generation: word.generation() as u32 })
+        self.owned(Block {
+            index,
+            generation: word.generation() as u32,
+        })
     }
 
     #[inline]
@@ -133,7 +148,11 @@ impl Arena {
         let chunk = u64::from(block.index) / SLOTS;
         let slot = u64::from(block.index) % SLOTS;
         let word = ChunkWord(self.chunk_word(chunk).load(Relaxed));
-        let offset = if slot == 0 { 0 } else { slot * CLASSES[word.class() as usize] };
+        let offset = if slot == 0 {
+            0
+        } else {
+            slot * CLASSES[word.class() as usize]
+        };
         // SAFETY: the block lies within its chunk.
         unsafe { self.chunk_base(chunk).add(offset as usize) }
     }
@@ -141,7 +160,10 @@ impl Arena {
     /// How many bytes the block has; at least what was asked for.
     #[inline]
     pub(super) fn size_of(&self, block: Block) -> u64 {
-        let word = ChunkWord(self.chunk_word(u64::from(block.index) / SLOTS).load(Relaxed));
+        let word = ChunkWord(
+            self.chunk_word(u64::from(block.index) / SLOTS)
+                .load(Relaxed),
+        );
         match word.state() {
             ChunkWord::LARGE => word.length() * CHUNK,
             _ => CLASSES[word.class() as usize],
@@ -149,7 +171,9 @@ impl Arena {
     }
 
     fn alloc_small(&self, class: usize) -> Result<OwnedBlock<'_>, Error> {
-        let mut cache = self.0.caches.0[class].lock().unwrap_or_else(|e| e.into_inner());
+        let mut cache = self.0.caches.0[class]
+            .lock()
+            .unwrap_or_else(|e| e.into_inner());
         // A part of the spans is enough to look at: when all of them are full, the work stays in proportion to growth.
         let spans = cache.spans.len();
         let budget = spans.min(8.max(spans / 8)) + 1;
@@ -157,7 +181,10 @@ impl Arena {
             return Ok(self.owned(block));
         }
         loop {
-            match self.adopt_span(&mut cache, class).map_or_else(|| self.new_span(class), Ok) {
+            match self
+                .adopt_span(&mut cache, class)
+                .map_or_else(|| self.new_span(class), Ok)
+            {
                 Ok(chunk) => {
                     cache.spans.push(chunk as u32);
                     cache.span = cache.spans.len() - 1;
@@ -168,7 +195,10 @@ impl Arena {
                 }
                 Err(error) => {
                     let all = cache.spans.len() + 1;
-                    return self.search(&mut cache, class, all).map(|b| self.owned(b)).ok_or(error);
+                    return self
+                        .search(&mut cache, class, all)
+                        .map(|b| self.owned(b))
+                        .ok_or(error);
                 }
             }
         }
@@ -213,14 +243,21 @@ impl Arena {
         let mine = word.with_state(BlockWord::OWNED, self.me().into());
         // (A) pairs with (F): what the last owner did with the bytes comes before what this one does.
         at.compare_exchange(word.0, mine.0, Acquire, Relaxed).ok()?;
-        Some(Block { index, generation: word.generation() as u32 })
+        Some(Block {
+            index,
+            generation: word.generation() as u32,
+        })
     }
 
     /// A span of this class that other processes left behind and that has a free block.
     fn adopt_span(&self, cache: &mut Cache, class: usize) -> Option<u64> {
         let end = self.high_water();
         for _ in 0..end.min(64) {
-            cache.adopt_at = if cache.adopt_at + 1 >= end { 0 } else { cache.adopt_at + 1 };
+            cache.adopt_at = if cache.adopt_at + 1 >= end {
+                0
+            } else {
+                cache.adopt_at + 1
+            };
             let chunk = cache.adopt_at;
             let word = ChunkWord(self.chunk_word(chunk).load(Acquire));
             if word.state() == ChunkWord::SPAN
@@ -247,7 +284,10 @@ impl Arena {
         for slot in 0..blocks_in(class) {
             let at = self.block_word((chunk * SLOTS + slot) as u32);
             let generation = BlockWord(at.load(Relaxed)).generation();
-            at.store(BlockWord::new(BlockWord::FREE, 0, generation + 1).0, Relaxed);
+            at.store(
+                BlockWord::new(BlockWord::FREE, 0, generation + 1).0,
+                Relaxed,
+            );
         }
         self.chunk_word(chunk).store(word.span(class).0, Release);
         Ok(chunk)

@@ -74,7 +74,10 @@ impl Arena {
     pub(super) fn for_each_object(&self, mut f: impl FnMut(Block)) {
         self.for_each_block(|index, word| {
             if word.state() == BlockWord::OBJECT {
-                f(Block { index, generation: word.generation() as u32 });
+                f(Block {
+                    index,
+                    generation: word.generation() as u32,
+                });
             }
         });
     }
@@ -125,9 +128,15 @@ impl Arena {
         for (index, word) in theirs {
             let mine = word.with_state(BlockWord::OWNED, self.me().into());
             if !listed.contains(&index)
-                && self.block_word(index).compare_exchange(word.0, mine.0, AcqRel, Relaxed).is_ok()
+                && self
+                    .block_word(index)
+                    .compare_exchange(word.0, mine.0, AcqRel, Relaxed)
+                    .is_ok()
             {
-                self.free(Block { index, generation: word.generation() as u32 });
+                self.free(Block {
+                    index,
+                    generation: word.generation() as u32,
+                });
                 self.count_repair();
             }
         }
@@ -155,7 +164,10 @@ impl Arena {
         };
         self.for_each_block(|index, word| {
             if matches!(word.state(), BlockWord::OWNED | BlockWord::OBJECT) {
-                let block = Block { index, generation: word.generation() as u32 };
+                let block = Block {
+                    index,
+                    generation: word.generation() as u32,
+                };
                 stats.bytes_in_use += self.size_of(block);
                 if word.state() == BlockWord::OBJECT {
                     if let Some((kind, _)) = self.kind_and_view(block) {

@@ -46,7 +46,10 @@ pub(crate) fn configure(limit: Option<u64>, max_members: Option<u32>) -> Result<
     if members == 0 || members > MAX_MEMBERS || limit < super::layout::CHUNK {
         return Err(Error::InvalidConfig);
     }
-    *config = Some(Config { limit, max_members: members });
+    *config = Some(Config {
+        limit,
+        max_members: members,
+    });
     Ok(())
 }
 
@@ -60,5 +63,7 @@ pub(crate) fn enter(fd: OwnedFd, seat: Reservation) -> io::Result<&'static Arena
 /// A number that another family, or the same one at another time, hardly has.
 fn nonce() -> u64 {
     use std::hash::{BuildHasher, Hasher};
-    std::collections::hash_map::RandomState::new().build_hasher().finish()
+    std::collections::hash_map::RandomState::new()
+        .build_hasher()
+        .finish()
 }

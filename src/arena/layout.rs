@@ -30,7 +30,10 @@ pub(crate) const MAX_SMALL: u64 = CLASSES[CLASSES.len() - 1];
 /// The smallest class for `len` bytes, which are at most [`MAX_SMALL`].
 #[inline]
 pub(crate) fn class_of(len: u64) -> usize {
-    CLASSES.iter().position(|&size| len <= size).expect("no class is that large")
+    CLASSES
+        .iter()
+        .position(|&size| len <= size)
+        .expect("no class is that large")
 }
 
 /// How many blocks of a class a chunk holds.
@@ -100,7 +103,15 @@ impl Layout {
         let block_words_at = (chunk_words_at + chunks * 8).next_multiple_of(PAGE);
         let chunks_at = (block_words_at + chunks * PAGE).next_multiple_of(CHUNK);
         let len = chunks_at + chunks * CHUNK;
-        Layout { chunks, max_members, members_at, chunk_words_at, block_words_at, chunks_at, len }
+        Layout {
+            chunks,
+            max_members,
+            members_at,
+            chunk_words_at,
+            block_words_at,
+            chunks_at,
+            len,
+        }
     }
 }
 
@@ -114,7 +125,10 @@ mod tests {
             assert_eq!(size % 128, 0);
             assert_eq!(class_of(size), class);
             assert_eq!(class_of(size - 1), class);
-            assert!(blocks_in(class) * size > CHUNK - size, "no room for one more");
+            assert!(
+                blocks_in(class) * size > CHUNK - size,
+                "no room for one more"
+            );
         }
         assert_eq!(class_of(0), 0);
     }

@@ -2,9 +2,9 @@
 //! a lock that names its holder, taken over from a holder that died; nothing under it is on the path of a message, and
 //! whatever a killed holder left half done is done again by the next one.
 
+use super::Arena;
 use super::layout::{CHUNK, SLOTS, blocks_in};
 use super::words::{BlockWord, ChunkWord, MemberId};
-use super::Arena;
 use crate::primitive::private::AtomicU64;
 use std::sync::atomic::Ordering::{AcqRel, Acquire, Relaxed, Release};
 use std::sync::{Mutex, MutexGuard, TryLockError};
@@ -41,7 +41,11 @@ pub(super) struct Maintenance<'a> {
 impl Drop for Maintenance<'_> {
     fn drop(&mut self) {
         // It is this process's as long as it lives, so nobody has taken it over.
-        let _ = self.arena.header().maintenance.compare_exchange(self.word, 0, AcqRel, Relaxed);
+        let _ = self
+            .arena
+            .header()
+            .maintenance
+            .compare_exchange(self.word, 0, AcqRel, Relaxed);
     }
 }
 
@@ -85,7 +89,11 @@ impl Arena {
         if held != 0 {
             self.count_repair();
         }
-        Some(Maintenance { arena: self, word, _thread: thread })
+        Some(Maintenance {
+            arena: self,
+            word,
+            _thread: thread,
+        })
     }
 
     /// Whether the member that a role word names is gone: its row belongs to a later member, or it is dead.
@@ -124,7 +132,11 @@ impl Maintenance<'_> {
                 continue;
             }
             let closing = word.closing(arena.me());
-            if arena.chunk_word(chunk).compare_exchange(word.0, closing.0, AcqRel, Relaxed).is_ok() {
+            if arena
+                .chunk_word(chunk)
+                .compare_exchange(word.0, closing.0, AcqRel, Relaxed)
+                .is_ok()
+            {
                 close_span(arena, chunk, closing);
             }
         }
@@ -144,11 +156,18 @@ impl Maintenance<'_> {
             if chunk > from {
                 let at = arena.0.layout.chunks_at + from * CHUNK;
                 // A kernel that refuses keeps the pages; the chunks may be called clean all the same.
-                let _ = arena.0.mapping.discard(at as usize, ((chunk - from) * CHUNK) as usize);
+                let _ = arena
+                    .0
+                    .mapping
+                    .discard(at as usize, ((chunk - from) * CHUNK) as usize);
                 arena.release_chunks(from, chunk - from);
             } else {
                 let word = ChunkWord(arena.chunk_word(chunk).load(Relaxed));
-                kept += if word.state() == ChunkWord::DIRTY { CHUNK } else { 0 };
+                kept += if word.state() == ChunkWord::DIRTY {
+                    CHUNK
+                } else {
+                    0
+                };
                 chunk += 1;
             }
         }
@@ -203,7 +222,9 @@ fn close_span(arena: &Arena, chunk: u64, word: ChunkWord) {
             return reopen_span(arena, chunk, word);
         }
     }
-    arena.chunk_word(chunk).store(word.free(ChunkWord::DIRTY).0, Release);
+    arena
+        .chunk_word(chunk)
+        .store(word.free(ChunkWord::DIRTY).0, Release);
 }
 
 fn reopen_span(arena: &Arena, chunk: u64, word: ChunkWord) {
@@ -214,7 +235,9 @@ fn reopen_span(arena: &Arena, chunk: u64, word: ChunkWord) {
             arena.block_word(index).store(free.0, Release);
         }
     }
-    arena.chunk_word(chunk).store(word.span(word.class() as usize).0, Release);
+    arena
+        .chunk_word(chunk)
+        .store(word.span(word.class() as usize).0, Release);
 }
 
 /// Claims a free chunk that has pages, to take them away. Marked as clean first, so that a claimer that dies on the way
@@ -223,5 +246,8 @@ fn claim_dirty(arena: &Arena, chunk: u64) -> bool {
     let word = ChunkWord(arena.chunk_word(chunk).load(Relaxed));
     let claimed = word.claimed(arena.me()).with_clean();
     word.state() == ChunkWord::DIRTY
-        && arena.chunk_word(chunk).compare_exchange(word.0, claimed.0, AcqRel, Relaxed).is_ok()
+        && arena
+            .chunk_word(chunk)
+            .compare_exchange(word.0, claimed.0, AcqRel, Relaxed)
+            .is_ok()
 }

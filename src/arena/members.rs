@@ -76,16 +76,26 @@ impl Arena {
             }
             let generation = (word.generation() as u32).wrapping_add(1);
             let kept = MemberWord::new(MemberWord::RESERVED, self.me().into(), generation.into());
-            self.row(id).word.compare_exchange(word.0, kept.0, AcqRel, Relaxed).ok()?;
+            self.row(id)
+                .word
+                .compare_exchange(word.0, kept.0, AcqRel, Relaxed)
+                .ok()?;
             Some(Reservation { id, generation })
         })
     }
 
     /// Gives a reserved row back whose child did not come to join.
     pub(crate) fn cancel(&self, seat: Reservation) {
-        let word = MemberWord::new(MemberWord::RESERVED, self.me().into(), seat.generation.into());
+        let word = MemberWord::new(
+            MemberWord::RESERVED,
+            self.me().into(),
+            seat.generation.into(),
+        );
         let free = MemberWord::new(MemberWord::FREE, 0, seat.generation.into());
-        let _ = self.row(seat.id).word.compare_exchange(word.0, free.0, AcqRel, Relaxed);
+        let _ = self
+            .row(seat.id)
+            .word
+            .compare_exchange(word.0, free.0, AcqRel, Relaxed);
     }
 
     /// Makes this process the member for which the row was reserved.
@@ -150,7 +160,10 @@ impl Arena {
         // First: whoever sees the new count looks at the tags of the dead and asks for himself.
         self.header().deaths.fetch_add(1, AcqRel);
         let dead = MemberWord::new(MemberWord::DEAD, word.pid(), word.generation());
-        let _ = self.row(id).word.compare_exchange(word.0, dead.0, AcqRel, Relaxed);
+        let _ = self
+            .row(id)
+            .word
+            .compare_exchange(word.0, dead.0, AcqRel, Relaxed);
     }
 
     /// Every dead member whose tags may still be around. With `ask`, members are asked for; else only the marked ones.
@@ -174,12 +187,20 @@ impl Arena {
             let word = MemberWord(self.row(id).word.load(Acquire));
             if word.state() == MemberWord::RESERVED && dead.contains(word.pid()) {
                 let free = MemberWord::new(MemberWord::FREE, 0, word.generation());
-                let _ = self.row(id).word.compare_exchange(word.0, free.0, AcqRel, Relaxed);
+                let _ = self
+                    .row(id)
+                    .word
+                    .compare_exchange(word.0, free.0, AcqRel, Relaxed);
             }
         }
         for (id, word) in dead.rows() {
             let free = MemberWord::new(MemberWord::FREE, 0, word.generation());
-            if self.row(id).word.compare_exchange(word.0, free.0, AcqRel, Relaxed).is_ok() {
+            if self
+                .row(id)
+                .word
+                .compare_exchange(word.0, free.0, AcqRel, Relaxed)
+                .is_ok()
+            {
                 self.count_repair();
             }
         }
@@ -188,7 +209,10 @@ impl Arena {
     /// Whether a holder word names somebody who can hold something.
     pub(super) fn member_holds(&self, holder: HolderWord) -> bool {
         let word = MemberWord(self.row(holder.index() as MemberId).word.load(Acquire));
-        let seated = matches!(word.state(), MemberWord::RESERVED | MemberWord::JOINING | MemberWord::ALIVE);
+        let seated = matches!(
+            word.state(),
+            MemberWord::RESERVED | MemberWord::JOINING | MemberWord::ALIVE
+        );
         seated && word.generation() & ((1 << 30) - 1) == holder.generation()
     }
 
@@ -209,7 +233,12 @@ impl Arena {
 }
 
 fn write_identity(row: &MemberRow, identity: &Identity) {
-    let parts = [identity.pid.into(), identity.pid_ns, identity.pidfd_inode, identity.start];
+    let parts = [
+        identity.pid.into(),
+        identity.pid_ns,
+        identity.pidfd_inode,
+        identity.start,
+    ];
     for (at, part) in row.identity.iter().zip(parts) {
         at.store(part, Relaxed);
     }
@@ -217,13 +246,20 @@ fn write_identity(row: &MemberRow, identity: &Identity) {
 
 fn read_identity(row: &MemberRow) -> Identity {
     let [pid, pid_ns, pidfd_inode, start] = [0, 1, 2, 3].map(|i| row.identity[i].load(Relaxed));
-    Identity { pid: pid as u32, pid_ns, pidfd_inode, start }
+    Identity {
+        pid: pid as u32,
+        pid_ns,
+        pidfd_inode,
+        start,
+    }
 }
 
 /// Whether no process has this number. A reused number answers for the one before it; a row is `JOINING` for microseconds.
 fn pid_is_gone(pid: u32) -> bool {
     match pidfd::open(pid) {
         Ok(fd) => pidfd::wait(&fd, Some(Duration::ZERO)).unwrap_or(false),
-        Err(error) => error.kind() == io::ErrorKind::NotFound || error.raw_os_error() == Some(ESRCH),
+        Err(error) => {
+            error.kind() == io::ErrorKind::NotFound || error.raw_os_error() == Some(ESRCH)
+        }
     }
 }

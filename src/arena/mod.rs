@@ -141,7 +141,9 @@ impl Arena {
         nonce: u64,
     ) -> io::Result<Arena> {
         let head = layout.block_words_at as usize;
-        mapping.populate(fd.as_ref().map(AsFd::as_fd), file, 0, head).map_err(no_memory)?;
+        mapping
+            .populate(fd.as_ref().map(AsFd::as_fd), file, 0, head)
+            .map_err(no_memory)?;
         let membarrier = fd.is_some() && crate::os::membarrier::supported();
         let header = mapping.base().cast::<Header>();
         // SAFETY: the header is the first page of a fresh mapping that nobody else knows; the atomics stay zero.
@@ -165,9 +167,15 @@ impl Arena {
         let mapping = Mapping::shared(fd.as_fd(), len as usize)?;
         // SAFETY: the file is at least a page long, was sealed by the root, and the first members never change.
         let header = unsafe { &*mapping.base().cast::<Header>() };
-        let layout = Layout::new(header.chunks.min(MAX_CHUNKS), header.max_members.min(u64::from(MAX_MEMBERS)));
+        let layout = Layout::new(
+            header.chunks.min(MAX_CHUNKS),
+            header.max_members.min(u64::from(MAX_MEMBERS)),
+        );
         if header.magic != MAGIC || header.version != version() || layout.len != len {
-            return Err(io::Error::new(io::ErrorKind::InvalidData, "not an arena of this version"));
+            return Err(io::Error::new(
+                io::ErrorKind::InvalidData,
+                "not an arena of this version",
+            ));
         }
         let membarrier = header.membarrier == 1;
         let arena = Arena::view(mapping, Some(fd), file, layout, membarrier, kinds)?;
@@ -192,7 +200,11 @@ impl Arena {
             file,
             fork_page: ForkPage::new()?,
             layout,
-            fences: if membarrier { Fences::Membarrier } else { Fences::Symmetric },
+            fences: if membarrier {
+                Fences::Membarrier
+            } else {
+                Fences::Symmetric
+            },
             me: PrivateU64::new(0),
             kinds,
             caches: alloc::Caches::default(),
@@ -219,7 +231,11 @@ impl Arena {
     /// An error in a process that a foreign `fork` made: the arena is not mapped there.
     #[inline]
     pub(crate) fn check(&self) -> Result<(), Error> {
-        if self.0.fork_page.intact() { Ok(()) } else { Err(Error::ForeignFork) }
+        if self.0.fork_page.intact() {
+            Ok(())
+        } else {
+            Err(Error::ForeignFork)
+        }
     }
 
     /// The mode of the store-load handshakes of this family.
@@ -297,7 +313,10 @@ impl Arena {
     }
 
     fn high_water(&self) -> u64 {
-        self.header().high_water.load(Acquire).min(self.0.layout.chunks)
+        self.header()
+            .high_water
+            .load(Acquire)
+            .min(self.0.layout.chunks)
     }
 
     pub(crate) fn count_repair(&self) {
@@ -331,7 +350,10 @@ impl Arena {
 
 fn is_shortage(error: &io::Error) -> bool {
     use io::ErrorKind::{FileTooLarge, OutOfMemory, StorageFull, WouldBlock};
-    matches!(error.kind(), FileTooLarge | OutOfMemory | StorageFull | WouldBlock)
+    matches!(
+        error.kind(),
+        FileTooLarge | OutOfMemory | StorageFull | WouldBlock
+    )
 }
 
 fn no_memory(_: io::Error) -> io::Error {

@@ -131,7 +131,10 @@ impl<'a> View<'a> {
 
     fn page(self, next: u64) -> Option<&'a Holders<PAGE_HOLDERS>> {
         let index = next.checked_sub(1)? as u32;
-        let base = self.arena.address(Block { index, generation: 0 });
+        let base = self.arena.address(Block {
+            index,
+            generation: 0,
+        });
         // SAFETY: a linked page is a block of 1 KiB whose words were zeroed before it was linked.
         Some(unsafe { &*base.cast::<Holders<PAGE_HOLDERS>>() })
     }
@@ -159,7 +162,9 @@ impl<'a> View<'a> {
             self.any_holder(|slot| {
                 let old = HolderWord(slot.load(Relaxed));
                 let free = !self.arena.is_holding(old)
-                    && slot.compare_exchange(old.0, word.0, AcqRel, Relaxed).is_ok();
+                    && slot
+                        .compare_exchange(old.0, word.0, AcqRel, Relaxed)
+                        .is_ok();
                 at = free.then(|| std::ptr::from_ref(slot) as u64);
                 free
             });
@@ -174,7 +179,9 @@ impl<'a> View<'a> {
     }
 
     fn add_page(self) -> Result<(), Error> {
-        let mut page = self.arena.alloc(size_of::<Holders<PAGE_HOLDERS>>() as u64)?;
+        let mut page = self
+            .arena
+            .alloc(size_of::<Holders<PAGE_HOLDERS>>() as u64)?;
         page.bytes_mut().fill(0);
         let linked = u64::from(page.block().index) + 1;
         let mut next = &self.header().holders.next;
@@ -193,7 +200,9 @@ impl<'a> View<'a> {
         // From the front: each is made this member's own before the object forgets it.
         loop {
             let first = &self.header().holders.next;
-            let Some(page) = self.page(first.load(Acquire)) else { return };
+            let Some(page) = self.page(first.load(Acquire)) else {
+                return;
+            };
             let owned = self.arena.take_over((first.load(Acquire) - 1) as u32);
             first.store(page.next.load(Acquire), Release);
             drop(owned);
@@ -250,12 +259,22 @@ impl Arena {
             return None;
         }
         // SAFETY: aligned and within the mapping (checked); every value is a valid atomic.
-        Some(unsafe { &*self.0.mapping.base().add(offset as usize).cast::<AtomicU64>() })
+        Some(unsafe {
+            &*self
+                .0
+                .mapping
+                .base()
+                .add(offset as usize)
+                .cast::<AtomicU64>()
+        })
     }
 
     /// The holder that a message's block is, for the object behind `offset`.
     pub(crate) fn message_holder(offset: u64, message: Block) -> Holder {
-        Holder { offset, word: message_word(message) }
+        Holder {
+            offset,
+            word: message_word(message),
+        }
     }
 
     /// Destroys the object if nobody holds it any more, and what was held by its messages alone.
@@ -276,8 +295,12 @@ impl Arena {
             if !self.is_object(block) || self.is_held(block) {
                 continue;
             }
-            let Some((kind, view)) = self.kind_and_view(block) else { continue };
-            kind.destroy(view, &mut |owned| list.extend(super::parcel::dismantle(owned)));
+            let Some((kind, view)) = self.kind_and_view(block) else {
+                continue;
+            };
+            kind.destroy(view, &mut |owned| {
+                list.extend(super::parcel::dismantle(owned))
+            });
             view.free_pages();
             drop(self.take_over(block.index));
         }
@@ -285,7 +308,11 @@ impl Arena {
 }
 
 fn message_word(message: Block) -> HolderWord {
-    HolderWord::new(HolderWord::BLOCK, message.index.into(), message.generation.into())
+    HolderWord::new(
+        HolderWord::BLOCK,
+        message.index.into(),
+        message.generation.into(),
+    )
 }
 
 /// This process's hold on an object; given up when dropped. One per object and process, shared by all its handles.
@@ -297,7 +324,9 @@ pub(crate) struct Object {
 
 impl fmt::Debug for Object {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Object").field("block", &self.block).finish_non_exhaustive()
+        f.debug_struct("Object")
+            .field("block", &self.block)
+            .finish_non_exhaustive()
     }
 }
 
@@ -334,17 +363,29 @@ impl Object {
         unsafe { (&raw mut (*header).size).write(spec.len) };
         // SAFETY: as above.
         unsafe { (&raw mut (*header).type_hash).write(spec.type_hash) };
-        let view = View { arena, block: owned.block() };
+        let view = View {
+            arena,
+            block: owned.block(),
+        };
         let holder = view.add_holder(arena.my_word())?;
         init(view);
         let block = owned.into_block();
         let word = BlockWord::new(BlockWord::OBJECT, 0, block.generation.into());
         arena.block_word(block.index).store(word.0, Release);
-        Ok(Object { arena: arena.clone(), block, offset: PrivateU64::new(holder.offset) })
+        Ok(Object {
+            arena: arena.clone(),
+            block,
+            offset: PrivateU64::new(holder.offset),
+        })
     }
 
     /// Holds an object that somebody else, whom the caller keeps from letting go, holds already.
-    pub(crate) fn attach(arena: &Arena, block: Block, kind: u32, type_hash: u64) -> Result<Object, Error> {
+    pub(crate) fn attach(
+        arena: &Arena,
+        block: Block,
+        kind: u32,
+        type_hash: u64,
+    ) -> Result<Object, Error> {
         let slots = arena.0.layout.chunks * super::layout::SLOTS;
         if u64::from(block.index) >= slots || !arena.is_object(block) {
             return Err(Error::StaleHandle);
@@ -355,7 +396,11 @@ impl Object {
             return Err(Error::WrongType);
         }
         let holder = view.add_holder(arena.my_word())?;
-        Ok(Object { arena: arena.clone(), block, offset: PrivateU64::new(holder.offset) })
+        Ok(Object {
+            arena: arena.clone(),
+            block,
+            offset: PrivateU64::new(holder.offset),
+        })
     }
 
     #[inline]
@@ -370,7 +415,10 @@ impl Object {
 
     #[inline]
     pub(crate) fn view(&self) -> View<'_> {
-        View { arena: &self.arena, block: self.block }
+        View {
+            arena: &self.arena,
+            block: self.block,
+        }
     }
 
     /// Lets a message hold the object too.
@@ -391,7 +439,10 @@ impl Drop for Object {
             return;
         }
         let offset = self.offset.load(Relaxed);
-        self.arena.remove_holder(Holder { offset, word: self.arena.my_word() });
+        self.arena.remove_holder(Holder {
+            offset,
+            word: self.arena.my_word(),
+        });
         self.arena.destroy_if_unheld(self.block);
     }
 }
@@ -410,14 +461,20 @@ impl Arena {
         }
         let block = local.object().block;
         let weak: Weak<L> = Arc::downgrade(local);
-        let entry = Registered { generation: block.generation, local: weak, object: object_of::<L> };
+        let entry = Registered {
+            generation: block.generation,
+            local: weak,
+            object: object_of::<L>,
+        };
         locals.insert(block.index, entry);
     }
 
     /// What this process shares for an object that it holds already.
     pub(crate) fn registered<L: Local>(&self, block: Block) -> Option<Arc<L>> {
         let locals = self.0.locals.lock().unwrap_or_else(|e| e.into_inner());
-        let entry = locals.get(&block.index).filter(|e| e.generation == block.generation)?;
+        let entry = locals
+            .get(&block.index)
+            .filter(|e| e.generation == block.generation)?;
         let local = entry.local.upgrade()?;
         // Outside the lock: the last reference may end here and come back to the arena.
         drop(locals);
@@ -428,8 +485,12 @@ impl Arena {
     pub(super) fn hold_again(&self) -> io::Result<()> {
         let locals = self.0.locals.lock().unwrap_or_else(|e| e.into_inner());
         for entry in locals.values() {
-            let Some(local) = entry.local.upgrade() else { continue };
-            let Some(object) = (entry.object)(&*local) else { continue };
+            let Some(local) = entry.local.upgrade() else {
+                continue;
+            };
+            let Some(object) = (entry.object)(&*local) else {
+                continue;
+            };
             let holder = object.view().add_holder(self.my_word())?;
             object.offset.store(holder.offset, Relaxed);
         }

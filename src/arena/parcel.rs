@@ -34,19 +34,32 @@ fn entries(bytes: &[u8]) -> impl Iterator<Item = (Block, u64)> + '_ {
     (0..count).map(move |i| {
         let at = HEAD + i * ENTRY;
         let id = u64_at(bytes, at);
-        (Block { index: id as u32, generation: (id >> 32) as u32 }, u64_at(bytes, at + 8))
+        (
+            Block {
+                index: id as u32,
+                generation: (id >> 32) as u32,
+            },
+            u64_at(bytes, at + 8),
+        )
     })
 }
 
 impl<'a> Parcel<'a> {
     /// Room for `len` bytes, with these objects held by the message.
-    pub(crate) fn new(arena: &'a Arena, len: u64, handles: &[&Object]) -> Result<Parcel<'a>, Error> {
+    pub(crate) fn new(
+        arena: &'a Arena,
+        len: u64,
+        handles: &[&Object],
+    ) -> Result<Parcel<'a>, Error> {
         let head = HEAD as u64 + (handles.len() * ENTRY) as u64;
         let mut block = arena.alloc(head.checked_add(len).ok_or(Error::NoMemory)?)?;
         let id = block.block();
         block.bytes_mut()[..8].copy_from_slice(&0_u64.to_le_bytes());
         block.bytes_mut()[8..16].copy_from_slice(&len.to_le_bytes());
-        let mut parcel = Parcel { arena, block: Some(block) };
+        let mut parcel = Parcel {
+            arena,
+            block: Some(block),
+        };
         for (i, object) in handles.iter().enumerate() {
             let holder = object.hold_for(id)?;
             let named = object.block();
@@ -62,7 +75,10 @@ impl<'a> Parcel<'a> {
 
     /// Makes a message in a block, of which the caller has taken the slot or record, this member's.
     pub(crate) fn take(arena: &'a Arena, index: u32) -> Parcel<'a> {
-        Parcel { arena, block: Some(arena.take_over(index)) }
+        Parcel {
+            arena,
+            block: Some(arena.take_over(index)),
+        }
     }
 
     fn block_ref(&self) -> &OwnedBlock<'a> {
@@ -91,7 +107,9 @@ impl<'a> Parcel<'a> {
 
     /// The objects that the message holds.
     pub(crate) fn handles(&self) -> Vec<Block> {
-        entries(self.block_ref().bytes()).map(|(block, _)| block).collect()
+        entries(self.block_ref().bytes())
+            .map(|(block, _)| block)
+            .collect()
     }
 
     /// Moves it on: from now on whatever lists the block answers for it.
@@ -102,7 +120,9 @@ impl<'a> Parcel<'a> {
 
 impl Drop for Parcel<'_> {
     fn drop(&mut self) {
-        let Some(block) = self.block.take() else { return };
+        let Some(block) = self.block.take() else {
+            return;
+        };
         if self.arena.check().is_ok() {
             for object in dismantle(block) {
                 self.arena.destroy_if_unheld(object);

@@ -14,10 +14,16 @@ impl Arena {
         let index = (head * SLOTS) as u32;
         let at = self.block_word(index);
         let word = BlockWord(at.load(Relaxed));
-        at.store(word.with_state(BlockWord::OWNED, self.me().into()).0, Relaxed);
+        at.store(
+            word.with_state(BlockWord::OWNED, self.me().into()).0,
+            Relaxed,
+        );
         let busy = ChunkWord(self.chunk_word(head).load(Relaxed));
         self.chunk_word(head).store(busy.large(count).0, Release);
-        Ok(Block { index, generation: word.generation() as u32 })
+        Ok(Block {
+            index,
+            generation: word.generation() as u32,
+        })
     }
 
     /// Gives a run back whose block this member owns. Until the head's word changes it is still the whole block, to be
@@ -26,14 +32,16 @@ impl Arena {
         let chunks = head..head + word.length();
         for chunk in chunks.clone().skip(1) {
             let part = ChunkWord(self.chunk_word(chunk).load(Relaxed));
-            self.chunk_word(chunk).store(part.busy(self.me()).0, Relaxed);
+            self.chunk_word(chunk)
+                .store(part.busy(self.me()).0, Relaxed);
         }
         self.chunk_word(head).store(word.busy(self.me()).0, Release);
         self.end_block((head * SLOTS) as u32);
         for chunk in chunks.rev() {
             let part = ChunkWord(self.chunk_word(chunk).load(Relaxed));
             // (F) pairs with (A) in `claim_range`.
-            self.chunk_word(chunk).store(part.free(ChunkWord::DIRTY).0, Release);
+            self.chunk_word(chunk)
+                .store(part.free(ChunkWord::DIRTY).0, Release);
         }
     }
 
@@ -42,7 +50,10 @@ impl Arena {
         let at = self.block_word(index);
         let word = BlockWord(at.load(Relaxed));
         if matches!(word.state(), BlockWord::OWNED | BlockWord::OBJECT) {
-            at.store(BlockWord::new(BlockWord::FREE, 0, word.generation() + 1).0, Relaxed);
+            at.store(
+                BlockWord::new(BlockWord::FREE, 0, word.generation() + 1).0,
+                Relaxed,
+            );
         }
     }
 
@@ -55,7 +66,11 @@ impl Arena {
             let word = ChunkWord(self.chunk_word(at).load(Relaxed));
             if !word.is_free() {
                 run = 0;
-                at += if word.state() == ChunkWord::LARGE { word.length().max(1) } else { 1 };
+                at += if word.state() == ChunkWord::LARGE {
+                    word.length().max(1)
+                } else {
+                    1
+                };
                 continue;
             }
             at += 1;
@@ -93,7 +108,11 @@ impl Arena {
     /// The claimed word keeps in `length` whether the chunk was clean: a claimer that fails or dies gives it back as it was.
     fn claim_of(&self, word: ChunkWord) -> ChunkWord {
         let busy = word.claimed(self.me());
-        if word.state() == ChunkWord::CLEAN { busy.with_clean() } else { busy }
+        if word.state() == ChunkWord::CLEAN {
+            busy.with_clean()
+        } else {
+            busy
+        }
     }
 
     pub(super) fn release_chunks(&self, head: u64, count: u64) {
@@ -133,7 +152,8 @@ impl Arena {
         }
         for chunk in head..head + count {
             let word = ChunkWord(self.chunk_word(chunk).load(Acquire));
-            self.chunk_word(chunk).store(word.busy(self.me()).0, Relaxed);
+            self.chunk_word(chunk)
+                .store(word.busy(self.me()).0, Relaxed);
         }
         Ok(())
     }

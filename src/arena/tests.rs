@@ -8,11 +8,15 @@ fn arena() -> Arena {
 fn blocks_are_disjoint_and_come_back() {
     let arena = arena();
     let sizes = [1_u64, 128, 129, 1000, 5000, 30_000, 32_768, 32_769, 200_000];
-    let mut blocks: Vec<_> = sizes.iter().flat_map(|&len| [len; 3]).map(|len| {
-        let block = arena.alloc(len).unwrap();
-        assert!(block.bytes().len() as u64 >= len);
-        block
-    }).collect();
+    let mut blocks: Vec<_> = sizes
+        .iter()
+        .flat_map(|&len| [len; 3])
+        .map(|len| {
+            let block = arena.alloc(len).unwrap();
+            assert!(block.bytes().len() as u64 >= len);
+            block
+        })
+        .collect();
     for (i, block) in blocks.iter_mut().enumerate() {
         block.bytes_mut().fill(i as u8);
     }
@@ -40,7 +44,10 @@ fn shortage_is_an_error_and_passes() {
     assert_eq!(error, Error::NoMemory);
     assert_eq!(blocks.len(), 64 * 6);
     blocks.truncate(10);
-    assert!(arena.alloc(50 * CHUNK).is_ok(), "emptied spans are chunks again");
+    assert!(
+        arena.alloc(50 * CHUNK).is_ok(),
+        "emptied spans are chunks again"
+    );
 }
 
 #[test]
@@ -67,7 +74,10 @@ fn blocks_survive_threads() {
                     let len = 1 << (random >> 40) % 17;
                     if held.len() > 8 {
                         let (block, mark) = held.swap_remove((random >> 33) as usize % held.len());
-                        assert!(block.bytes().iter().all(|&b| b == mark), "somebody else wrote");
+                        assert!(
+                            block.bytes().iter().all(|&b| b == mark),
+                            "somebody else wrote"
+                        );
                     }
                     if let Ok(mut block) = arena.alloc(len) {
                         let mark = thread.wrapping_mul(61).wrapping_add(turn as u8);
@@ -98,7 +108,11 @@ fn what_a_dead_member_left_is_collected() {
     arena.mark_ended(seat);
     let after = arena.stats();
     assert_eq!((after.bytes_in_use, after.members), (before, 1));
-    assert_eq!(arena.reserve().unwrap().id, seat.id, "its number is free again");
+    assert_eq!(
+        arena.reserve().unwrap().id,
+        seat.id,
+        "its number is free again"
+    );
 }
 
 #[test]
@@ -113,7 +127,10 @@ fn a_full_table_is_an_error() {
 
 #[test]
 fn a_real_arena_gives_memory_back_to_the_kernel() {
-    let config = Config { limit: 256 << 20, max_members: 4 };
+    let config = Config {
+        limit: 256 << 20,
+        max_members: 4,
+    };
     let arena = Arena::create(config, &[], 1).unwrap();
     let mut block = arena.alloc(200 << 20).unwrap();
     block.bytes_mut().fill(1);

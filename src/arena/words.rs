@@ -113,7 +113,11 @@ impl ChunkWord {
 
     /// What a `BUSY` chunk is when its claim is given up.
     pub(crate) const fn released(self) -> Self {
-        self.free(if self.is_clean_claim() { ChunkWord::CLEAN } else { ChunkWord::DIRTY })
+        self.free(if self.is_clean_claim() {
+            ChunkWord::CLEAN
+        } else {
+            ChunkWord::DIRTY
+        })
     }
 
     pub(crate) const fn free(self, state: u64) -> Self {
@@ -181,20 +185,57 @@ mod tests {
     #[test]
     fn parts_do_not_overlap() {
         let word = BlockWord::new(BlockWord::OWNED, (1 << 30) - 1, (1 << 30) - 1);
-        assert_eq!((word.state(), word.owner(), word.generation()), (1, (1 << 30) - 1, (1 << 30) - 1));
-        assert_eq!(BlockWord::new(0, 0, 1 << 30).generation(), 0, "generations wrap");
+        assert_eq!(
+            (word.state(), word.owner(), word.generation()),
+            (1, (1 << 30) - 1, (1 << 30) - 1)
+        );
+        assert_eq!(
+            BlockWord::new(0, 0, 1 << 30).generation(),
+            0,
+            "generations wrap"
+        );
 
         let clean = ChunkWord(0).with_secured();
         let busy = clean.claimed(4095);
-        assert_eq!((busy.state(), busy.owner(), busy.generation(), busy.secured()), (2, 4095, 1, 1));
+        assert_eq!(
+            (
+                busy.state(),
+                busy.owner(),
+                busy.generation(),
+                busy.secured()
+            ),
+            (2, 4095, 1, 1)
+        );
         let large = busy.large((1 << 21) - 1);
-        assert_eq!((large.state(), large.length(), large.owner(), large.generation()), (4, (1 << 21) - 1, 0, 1));
+        assert_eq!(
+            (
+                large.state(),
+                large.length(),
+                large.owner(),
+                large.generation()
+            ),
+            (4, (1 << 21) - 1, 0, 1)
+        );
         let span = busy.span(16);
-        assert_eq!((span.class(), span.closing(7).class(), span.closing(7).owner()), (16, 16, 7));
+        assert_eq!(
+            (
+                span.class(),
+                span.closing(7).class(),
+                span.closing(7).owner()
+            ),
+            (16, 16, 7)
+        );
         assert!(large.free(ChunkWord::DIRTY).is_free());
-        assert_eq!(ChunkWord(u64::MAX).claimed(1).generation(), 0, "generations wrap");
+        assert_eq!(
+            ChunkWord(u64::MAX).claimed(1).generation(),
+            0,
+            "generations wrap"
+        );
 
         let member = MemberWord::new(MemberWord::ALIVE, 4_194_304, u64::from(u32::MAX));
-        assert_eq!((member.state(), member.pid(), member.generation()), (3, 4_194_304, u64::from(u32::MAX)));
+        assert_eq!(
+            (member.state(), member.pid(), member.generation()),
+            (3, 4_194_304, u64::from(u32::MAX))
+        );
     }
 }

@@ -56,7 +56,9 @@ impl Scope {
     #[inline]
     fn begin(context: Context) -> Scope {
         REASON.set(None);
-        Scope { outer: CONTEXT.replace(context) }
+        Scope {
+            outer: CONTEXT.replace(context),
+        }
     }
 }
 
@@ -76,7 +78,11 @@ impl Encoding {
     #[inline]
     pub(super) fn begin(fds: Option<Vec<OwnedFd>>) -> Encoding {
         let fds = fds.map(|_| Vec::new());
-        Encoding(Scope::begin(Context { mode: Mode::Encoding, fds, ..Context::default() }))
+        Encoding(Scope::begin(Context {
+            mode: Mode::Encoding,
+            fds,
+            ..Context::default()
+        }))
     }
 
     #[inline]
@@ -100,7 +106,10 @@ pub(super) struct Decoding(#[allow(dead_code, reason = "ends the scope when drop
 impl Decoding {
     #[inline]
     pub(super) fn begin(tables: Option<(Arena, Vec<Block>, Vec<OwnedFd>)>) -> Decoding {
-        let mut context = Context { mode: Mode::Decoding, ..Context::default() };
+        let mut context = Context {
+            mode: Mode::Decoding,
+            ..Context::default()
+        };
         if let Some((arena, received, fds)) = tables {
             context.arena = Some(arena);
             context.received = received;
@@ -141,7 +150,11 @@ pub(crate) fn deserialize_handle<'de, D: Deserializer<'de>, L: Local>(
     let place = u32::deserialize(deserializer)? as usize;
     let found = CONTEXT.with_borrow(|context| match (context.mode, &context.arena) {
         (Mode::Decoding, Some(arena)) => {
-            let block = context.received.get(place).copied().ok_or(Error::StaleHandle)?;
+            let block = context
+                .received
+                .get(place)
+                .copied()
+                .ok_or(Error::StaleHandle)?;
             Ok((arena.clone(), block))
         }
         (Mode::Decoding, None) => Err(Error::StaleHandle),
@@ -182,9 +195,10 @@ pub(crate) fn deserialize_fd<'de, D: Deserializer<'de>>(
 ) -> Result<OwnedFd, D::Error> {
     let place = u32::deserialize(deserializer)? as usize;
     let fd = CONTEXT.with_borrow_mut(|context| match (context.mode, &mut context.fds) {
-        (Mode::Decoding, Some(fds)) => {
-            fds.get_mut(place).and_then(Option::take).ok_or(Error::StaleHandle)
-        }
+        (Mode::Decoding, Some(fds)) => fds
+            .get_mut(place)
+            .and_then(Option::take)
+            .ok_or(Error::StaleHandle),
         (Mode::Decoding, None) => Err(Error::StaleHandle),
         _ => Err(Error::NotInMessage),
     });

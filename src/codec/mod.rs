@@ -6,8 +6,8 @@ mod context;
 
 use crate::arena::{Arena, Parcel};
 use crate::error::{DecodeError, EncodeError, Error};
-pub(crate) use context::{deserialize_fd, deserialize_handle, serialize_fd, serialize_handle};
 use context::{Decoding, Encoding};
+pub(crate) use context::{deserialize_fd, deserialize_handle, serialize_fd, serialize_handle};
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 use std::os::fd::OwnedFd;
@@ -62,7 +62,10 @@ pub(crate) fn encode<'a, T: Serialize>(
     value: &T,
     inline: usize,
 ) -> Result<Encoded<'a>, Failure> {
-    let mut small = Inline { buffer: [0; MAX_INLINE], len: 0 };
+    let mut small = Inline {
+        buffer: [0; MAX_INLINE],
+        len: 0,
+    };
     let encoding = Encoding::begin(None);
     match postcard::to_slice(value, &mut small.buffer[..inline.min(MAX_INLINE)]) {
         Ok(used) if !encoding.has_handles() => {
@@ -95,12 +98,19 @@ pub(crate) fn encode_parcel<'a, T: Serialize>(
         return Err(Error::NotInMessage.into());
     }
     let mut parcel = Parcel::new(arena, len as u64, &objects)?;
-    let written = postcard::to_slice(value, parcel.bytes_mut()).map_err(failure)?.len();
+    let written = postcard::to_slice(value, parcel.bytes_mut())
+        .map_err(failure)?
+        .len();
     let again = encoding.take_handles();
     let same = again.len() == handles.len()
-        && again.iter().zip(&handles).all(|(a, b)| a.object().block() == b.object().block());
+        && again
+            .iter()
+            .zip(&handles)
+            .all(|(a, b)| a.object().block() == b.object().block());
     if written != len || !same {
-        return Err(Failure::Encode(EncodeError("it encodes differently each time".into())));
+        return Err(Failure::Encode(EncodeError(
+            "it encodes differently each time".into(),
+        )));
     }
     if let (Some(fds), Some(found)) = (fds, encoding.take_fds()) {
         *fds = found;
@@ -131,7 +141,10 @@ fn from_bytes<T: DeserializeOwned>(bytes: &[u8]) -> Result<T, DecodeError> {
         Ok(_) => Err(DecodeError("bytes left over".into())),
         Err(error) => {
             let reason = context::reason();
-            Err(DecodeError(reason.map_or_else(|| error.to_string(), |reason| reason.to_string())))
+            Err(DecodeError(reason.map_or_else(
+                || error.to_string(),
+                |reason| reason.to_string(),
+            )))
         }
     }
 }

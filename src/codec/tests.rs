@@ -13,7 +13,10 @@ fn round_trip<T: Serialize + DeserializeOwned + PartialEq + std::fmt::Debug>(val
             true
         }
         Encoded::Parcel(parcel) => {
-            assert_eq!(decode_parcel::<T>(&arena, &parcel, Vec::new()).unwrap(), value);
+            assert_eq!(
+                decode_parcel::<T>(&arena, &parcel, Vec::new()).unwrap(),
+                value
+            );
             false
         }
     }
@@ -45,7 +48,10 @@ fn a_failing_encoder_is_an_error_and_leaves_nothing() {
         }
     }
     let arena = arena();
-    assert!(matches!(encode(&arena, &Fails, 24), Err(Failure::Encode(_))));
+    assert!(matches!(
+        encode(&arena, &Fails, 24),
+        Err(Failure::Encode(_))
+    ));
     assert_eq!(arena.stats().bytes_in_use, 0);
 }
 
@@ -103,7 +109,9 @@ fn descriptors_go_along_only_where_they_may() {
     }
     let arena = arena();
     let file = File(std::fs::File::open("/dev/null").unwrap().into());
-    let Err(Failure::Encode(error)) = encode(&arena, &file, 24) else { panic!("passed") };
+    let Err(Failure::Encode(error)) = encode(&arena, &file, 24) else {
+        panic!("passed")
+    };
     assert!(error.to_string().contains("inside a message"), "{error}");
     let mut fds = Vec::new();
     let parcel = encode_parcel(&arena, &(7, &file), Some(&mut fds)).unwrap();

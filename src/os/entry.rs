@@ -17,7 +17,9 @@
 use std::ffi::{CStr, CString, c_char, c_int};
 use std::io::{self, Write};
 use std::os::fd::{AsFd, OwnedFd, RawFd};
+use std::os::unix::ffi::OsStrExt;
 use std::panic::{self, AssertUnwindSafe};
+use std::path::Path;
 use std::sync::OnceLock;
 
 pub(crate) mod function;
@@ -54,8 +56,8 @@ static HOOKED: OnceLock<()> = OnceLock::new();
 pub(crate) struct StartPacket {
     /// A number that the variable has to repeat, so that an old packet is not taken for this one.
     pub(crate) nonce: u64,
-    /// What to call. When it returns the process ends with 0, when it panics with 101.
-    pub(crate) function: Function<Start, ()>,
+    /// What to call. When it returns the process ends: with 0, with [`START_FAILED`] for an error; 101 for a panic.
+    pub(crate) function: Function<Start, io::Result<()>>,
 }
 
 impl StartPacket {
@@ -69,7 +71,7 @@ impl StartPacket {
     /// # Errors
     ///
     /// When the program's build cannot be identified.
-    pub(crate) fn to_bytes(&self) -> io::Result<[u8; Self::LEN]> {
+    pub(crate) fn to_bytes(self) -> io::Result<[u8; Self::LEN]> {
         let mut bytes = [0; Self::LEN];
         let words = [
             Self::MAGIC,
@@ -106,8 +108,6 @@ impl StartPacket {
 pub(crate) struct Start {
     /// The descriptors that were passed; the first is the memfd with the packet.
     pub(crate) fds: Vec<OwnedFd>,
-    /// Where the packet is.
-    pub(crate) offset: u64,
     /// What the parent had to say beyond that.
     pub(crate) tail: String,
 }
@@ -220,17 +220,25 @@ fn start(value: &str, construct: impl Fn(image::Constructor)) -> io::Result<()> 
     image::constructors_after(&raw const HOOK as usize)
         .into_iter()
         .for_each(construct);
+    name_after_program();
     // As Rust's own start does: writing to a closed pipe is an error, not the end.
     // SAFETY: setting a signal to "ignored" installs no code.
     unsafe { libc::signal(libc::SIGPIPE, libc::SIG_IGN) };
 
     let start = Start {
         fds,
-        offset: variable.offset,
         tail: variable.tail.to_owned(),
     };
-    packet.function.call(start);
-    Ok(())
+    packet.function.call(start)
+}
+
+/// `prctl(PR_SET_NAME)`: the kernel has named this process after "/proc/self/exe"; tools look for the program's name.
+fn name_after_program() {
+    let program = std::env::args_os().next().unwrap_or_default();
+    let name = Path::new(&program).file_name().unwrap_or_default();
+    if let Ok(name) = CString::new(name.as_bytes()) {
+        let _ = rustix::thread::set_name(&name);
+    }
 }
 
 /// `pread`: the packet, if it is one that the parent can have meant.
@@ -278,7 +286,7 @@ const fn name() -> [u8; NAME_LEN] {
 mod tests {
     use super::*;
 
-    fn body(_: fn(u8) -> u8, _: Start) {
+    fn body(_: fn(u8) -> u8, _: Start) -> io::Result<()> {
         unreachable!("only its address is used")
     }
 

@@ -5,7 +5,7 @@
 use std::io;
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, FromRawFd, IntoRawFd, OwnedFd, RawFd};
 
-use rustix::event::{PollFd, PollFlags, Timespec, poll};
+use rustix::event::{EventfdFlags, PollFd, PollFlags, Timespec, poll};
 use rustix::fs::{Mode, OFlags};
 use rustix::io::{Errno, FdFlags};
 use rustix::pipe::PipeFlags;
@@ -68,6 +68,29 @@ pub(crate) fn complete_standard() -> io::Result<()> {
         }
     }
     Ok(())
+}
+
+/// `open("/dev/null")`, `dup2(fd, 0)`: standard input from nowhere.
+///
+/// # Errors
+///
+/// Those of opening /dev/null.
+pub(crate) fn null_input() -> io::Result<()> {
+    let null = rustix::fs::open("/dev/null", OFlags::RDONLY, Mode::empty())?;
+    // SAFETY: descriptor 0 is nobody's own; whoever reads standard input finds its end.
+    match unsafe { libc::dup2(null.as_raw_fd(), 0) } {
+        -1 => Err(io::Error::last_os_error()),
+        _ => Ok(()),
+    }
+}
+
+/// `eventfd(1)`: a descriptor that is readable for ever.
+///
+/// # Errors
+///
+/// `EMFILE`, `ENFILE`: no descriptors are left.
+pub(crate) fn always_ready() -> io::Result<OwnedFd> {
+    Ok(rustix::event::eventfd(1, EventfdFlags::CLOEXEC)?)
 }
 
 /// `close_range(first, ~0, 0)`: closes every descriptor from `first` on; on kernels before 5.9 those in /proc/self/fd.

@@ -86,12 +86,16 @@ pub(crate) fn spawn(
         )
     };
     result(error)?;
-    let pid = pid as u32;
+    watch(pid as u32)
+}
+
+/// `pidfd_open(pid)` for a child that was just started. One that cannot be watched is ended.
+fn watch(pid: u32) -> io::Result<Spawned> {
     let pidfd = match pidfd::open(pid) {
         Ok(pidfd) => Some(pidfd),
         Err(error) if error.raw_os_error() == Some(libc::ESRCH) => None,
         Err(error) => {
-            // A child that cannot be watched is none. It has not been reaped, so the pid is still its own.
+            // It has not been reaped, so the pid is still its own.
             // SAFETY: sends a signal, touches no memory.
             unsafe { libc::kill(pid as i32, libc::SIGKILL) };
             // SAFETY: a null pointer asks for no status.

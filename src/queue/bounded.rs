@@ -59,7 +59,10 @@ pub struct Queue<T> {
 
 impl<T> Clone for Queue<T> {
     fn clone(&self) -> Self {
-        Queue { local: self.local.clone(), items: PhantomData }
+        Queue {
+            local: self.local.clone(),
+            items: PhantomData,
+        }
     }
 }
 
@@ -145,7 +148,10 @@ impl<T: Serialize + DeserializeOwned> Queue<T> {
         let geometry = Geometry::new(capacity as u64, payload.min(128));
         let local = Arc::new(LocalQueue::create(arena, geometry, type_hash::<T>())?);
         arena.register(&local);
-        Ok(Queue { local, items: PhantomData })
+        Ok(Queue {
+            local,
+            items: PhantomData,
+        })
     }
 
     /// Puts an item at the end; waits while there is no room.
@@ -250,7 +256,10 @@ impl<T: Serialize + DeserializeOwned> Queue<T> {
     /// Gets one item after the other until the queue is closed and drained. A message that does not decode is yielded as
     /// an error, and the next call goes on behind it.
     pub fn iter(&self) -> Iter<'_, T> {
-        Iter { queue: self, over: false }
+        Iter {
+            queue: self,
+            over: false,
+        }
     }
 }
 
@@ -295,6 +304,9 @@ impl<'de, T> Deserialize<'de> for Queue<T> {
         let make = |object| Ok(LocalQueue::new(object));
         let local =
             codec::deserialize_handle(deserializer, LocalQueue::kind(), type_hash::<T>(), make)?;
-        Ok(Queue { local, items: PhantomData })
+        Ok(Queue {
+            local,
+            items: PhantomData,
+        })
     }
 }

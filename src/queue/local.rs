@@ -23,7 +23,9 @@ pub(super) struct LocalQueue {
 
 impl fmt::Debug for LocalQueue {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("LocalQueue").field("object", &self.object).finish_non_exhaustive()
+        f.debug_struct("LocalQueue")
+            .field("object", &self.object)
+            .finish_non_exhaustive()
     }
 }
 
@@ -35,7 +37,10 @@ impl Local for LocalQueue {
 
 /// A message's bytes, taken out of the ring for good.
 pub(super) enum Received<'a> {
-    Inline { buffer: [u8; MAX_INLINE], len: usize },
+    Inline {
+        buffer: [u8; MAX_INLINE],
+        len: usize,
+    },
     Parcel(Parcel<'a>),
 }
 
@@ -49,7 +54,11 @@ pub(super) enum Refused {
 impl LocalQueue {
     pub(super) fn create(arena: &Arena, geometry: Geometry, type_hash: u64) -> Result<Self, Error> {
         let len = geometry.len().ok_or(Error::InvalidCapacity)?;
-        let spec = ObjectSpec { kind: &QueueKind, type_hash, len };
+        let spec = ObjectSpec {
+            kind: &QueueKind,
+            type_hash,
+            len,
+        };
         let object = Object::create(arena, spec, |view| RingObject::init(view, geometry))?;
         Ok(LocalQueue::new(object))
     }
@@ -124,8 +133,11 @@ impl LocalQueue {
             return Err(Refused::Closed);
         }
         let ring = self.ring();
-        let wait =
-            Wait { arena: self.arena(), event: self.storage.not_full(), spin: &self.put_spin };
+        let wait = Wait {
+            arena: self.arena(),
+            event: self.storage.not_full(),
+            spin: &self.put_spin,
+        };
         let attempt = |slow: bool| match ring.claim(&self.cursors, self.arena().me()) {
             Ok(slot) => Progress::Done(Ok(slot)),
             Err(PutError::Closed) => Progress::Done(Err(Refused::Closed)),
@@ -175,8 +187,11 @@ impl LocalQueue {
     #[cold]
     fn take_slowly(&self, deadline: Deadline) -> Result<Message, Refused> {
         let ring = self.ring();
-        let wait =
-            Wait { arena: self.arena(), event: self.storage.not_empty(), spin: &self.get_spin };
+        let wait = Wait {
+            arena: self.arena(),
+            event: self.storage.not_empty(),
+            spin: &self.get_spin,
+        };
         let now = deadline.expired();
         let attempt = |slow: bool| loop {
             let error = match ring.take(&self.cursors, self.arena()) {

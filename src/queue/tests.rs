@@ -34,7 +34,9 @@ fn senseless_capacities_are_errors() {
 #[test]
 fn messages_of_all_sizes_pass() {
     let (arena, queue) = queue::<Vec<u8>>(3);
-    for len in [0, 1, 50, 51, 52, 53, 54, 55, 56, 57, 119, 120, 121, 4000, 70_000, 3_000_000] {
+    for len in [
+        0, 1, 50, 51, 52, 53, 54, 55, 56, 57, 119, 120, 121, 4000, 70_000, 3_000_000,
+    ] {
         queue.put(vec![len as u8; len]).unwrap();
         assert_eq!(queue.get().unwrap(), vec![len as u8; len]);
     }
@@ -52,10 +54,21 @@ fn exactly_as_many_as_its_capacity() {
     }
     assert!(queue.is_full());
     assert!(queue.try_put(3).unwrap_err().is_full());
-    assert!(queue.put_timeout(3, Duration::from_millis(1)).unwrap_err().is_full());
-    assert_eq!((0..3).map(|_| queue.try_get().unwrap()).collect::<Vec<_>>(), [0, 1, 2]);
+    assert!(
+        queue
+            .put_timeout(3, Duration::from_millis(1))
+            .unwrap_err()
+            .is_full()
+    );
+    assert_eq!(
+        (0..3).map(|_| queue.try_get().unwrap()).collect::<Vec<_>>(),
+        [0, 1, 2]
+    );
     assert!(matches!(queue.try_get(), Err(GetError::Empty)));
-    assert!(matches!(queue.get_timeout(Duration::from_millis(1)), Err(GetError::Empty)));
+    assert!(matches!(
+        queue.get_timeout(Duration::from_millis(1)),
+        Err(GetError::Empty)
+    ));
     assert!(queue.is_empty());
 }
 
@@ -111,7 +124,11 @@ fn a_queue_travels_in_a_message() {
     assert_eq!((seven, inner.get().unwrap()), (7, "hello".to_string()));
     outer.put((8, inner)).unwrap();
     drop(outer);
-    assert_eq!(arena.stats().bytes_in_use, 0, "with the message went what it held");
+    assert_eq!(
+        arena.stats().bytes_in_use,
+        0,
+        "with the message went what it held"
+    );
 }
 
 #[derive(Serialize, Deserialize)]
@@ -258,7 +275,10 @@ fn the_limit_is_an_error_and_goes_away() {
             Err(error) => break error,
         }
     };
-    assert!(matches!(full, PutError::NoMemory(ref item) if item.len() == 1_000_000), "{full:?}");
+    assert!(
+        matches!(full, PutError::NoMemory(ref item) if item.len() == 1_000_000),
+        "{full:?}"
+    );
     assert_eq!(put, 15);
     for i in 0..put {
         assert_eq!(queue.get().unwrap(), vec![i as u8; 1_000_000]);
@@ -295,7 +315,9 @@ fn many_threads_get_everything_once_and_in_order() {
                     let queue = queue.clone();
                     scope.spawn(move || {
                         for i in 0..each {
-                            queue.put((producer, i, vec![i as u8; (i % 100) as usize])).unwrap();
+                            queue
+                                .put((producer, i, vec![i as u8; (i % 100) as usize]))
+                                .unwrap();
                         }
                     })
                 })

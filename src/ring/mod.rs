@@ -9,7 +9,7 @@ mod storage;
 mod tag;
 
 #[cfg(all(test, loom))]
-mod loom;
+mod models;
 #[cfg(all(test, not(loom)))]
 mod tests;
 

@@ -103,7 +103,10 @@ impl<S: Storage> Mpmc<S> {
     }
 
     fn slot(&self, stamp: Stamp) -> Slot {
-        Slot { stamp, index: self.laps.index(stamp) }
+        Slot {
+            stamp,
+            index: self.laps.index(stamp),
+        }
     }
 
     fn load_claim(&self, index: u64) -> Tag {
@@ -145,7 +148,10 @@ impl<S: Storage> Mpmc<S> {
             }
             let mine = Tag::new(lap, State::Held, me);
             // (R) pairs with (R): who repaired or acknowledged this slot before is done with it.
-            let claimed = self.storage.claim(index).compare_exchange(claim.0, mine.0, AcqRel, Relaxed);
+            let claimed = self
+                .storage
+                .claim(index)
+                .compare_exchange(claim.0, mine.0, AcqRel, Relaxed);
             if claimed.is_err() {
                 continue;
             }
@@ -174,7 +180,9 @@ impl<S: Storage> Mpmc<S> {
             State::Held if take.lap() == lap - 1 => PutError::Busy(Blocked(take.owner())),
             State::Orphan => PutError::Orphaned,
             // Claimed in the last lap and not published: with one slot, the producer before us.
-            _ if self.load_published(index).lap() < lap - 1 => PutError::Busy(Blocked(claim.owner())),
+            _ if self.load_published(index).lap() < lap - 1 => {
+                PutError::Busy(Blocked(claim.owner()))
+            }
             _ => PutError::Full,
         }
     }
@@ -190,7 +198,9 @@ impl<S: Storage> Mpmc<S> {
     pub(crate) fn commit(&self, slot: Slot, meta: u16) {
         let published = Published::new(self.laps.lap(slot.stamp), meta);
         // (C) pairs with `load_published`.
-        self.storage.published(slot.index).store(published.0, Release);
+        self.storage
+            .published(slot.index)
+            .store(published.0, Release);
     }
 
     /// Gives a claimed slot up; consumers pass over it.
@@ -213,12 +223,17 @@ impl<S: Storage> Mpmc<S> {
         let at = cursors.put();
         let (lap, index) = (self.laps.lap(at), self.laps.index(at));
         let take = self.load_take(index);
-        (take.lap() >= lap - 1 && take.state() == State::Over) || self.load_claim(index).lap() >= lap
+        (take.lap() >= lap - 1 && take.state() == State::Over)
+            || self.load_claim(index).lap() >= lap
     }
 
     /// Takes the next message for `me`, or one that was taken by a process that died. Until `acknowledge` no user code may run.
     #[inline]
-    pub(crate) fn take(&self, cursors: &Cursors, owners: &impl Owners) -> Result<Message, TakeError> {
+    pub(crate) fn take(
+        &self,
+        cursors: &Cursors,
+        owners: &impl Owners,
+    ) -> Result<Message, TakeError> {
         let deaths = owners.deaths();
         if deaths != cursors.deaths() {
             if let Some(message) = self.take_orphan(cursors, owners, deaths) {
@@ -254,14 +269,20 @@ impl<S: Storage> Mpmc<S> {
             if index % HINT_EVERY == HINT_EVERY - 1 {
                 self.storage.head_hint().store(next.0, Relaxed);
             }
-            return Ok(Message { slot: self.slot(at), meta: published.meta() });
+            return Ok(Message {
+                slot: self.slot(at),
+                meta: published.meta(),
+            });
         }
     }
 
     fn try_take(&self, index: u64, old: Tag, lap: u64, me: MemberId) -> bool {
         let mine = Tag::new(lap, State::Held, me);
         // (R) as in `claim`.
-        self.storage.take(index).compare_exchange(old.0, mine.0, AcqRel, Relaxed).is_ok()
+        self.storage
+            .take(index)
+            .compare_exchange(old.0, mine.0, AcqRel, Relaxed)
+            .is_ok()
     }
 
     /// Nothing is published at `at` in its lap: where to look next, or why there is nothing to take.
@@ -277,7 +298,11 @@ impl<S: Storage> Mpmc<S> {
         }
         let claim = self.load_claim(index);
         if claim.lap() < lap {
-            return Err(if closed { TakeError::Closed } else { TakeError::Empty });
+            return Err(if closed {
+                TakeError::Closed
+            } else {
+                TakeError::Empty
+            });
         }
         if claim.lap() > lap || claim.state() == State::Over {
             return Ok(self.laps.next(at));
@@ -313,7 +338,10 @@ impl<S: Storage> Mpmc<S> {
                 if self.try_take(index, take, take.lap(), owners.me()) {
                     let stamp = self.laps.at(take.lap(), index);
                     let meta = self.load_published(index).meta();
-                    return Some(Message { slot: self.slot(stamp), meta });
+                    return Some(Message {
+                        slot: self.slot(stamp),
+                        meta,
+                    });
                 }
             }
         }
@@ -339,7 +367,10 @@ impl<S: Storage> Mpmc<S> {
         }
         let over = Tag::new(claim.lap(), State::Over, claim.owner());
         // (R) hands the dead claimer's view of the slot on to who claims it next.
-        self.storage.claim(index).compare_exchange(claim.0, over.0, AcqRel, Relaxed).is_ok()
+        self.storage
+            .claim(index)
+            .compare_exchange(claim.0, over.0, AcqRel, Relaxed)
+            .is_ok()
     }
 
     /// What became of the messages taken before this process's cursor. Asking about a dead taker makes the death known, and
@@ -374,7 +405,8 @@ impl<S: Storage> Mpmc<S> {
     #[cold]
     pub(crate) fn orphan_if_dead(&self, cursors: &Cursors, owners: &impl Owners) -> bool {
         let index = self.laps.index(cursors.put());
-        self.orphan_if(index, |owner| owners.is_dead(owner)) || self.skip_if_dead(index, |owner| owners.is_dead(owner))
+        self.orphan_if(index, |owner| owners.is_dead(owner))
+            || self.skip_if_dead(index, |owner| owners.is_dead(owner))
     }
 
     fn orphan_if(&self, index: u64, is_dead: impl Fn(MemberId) -> bool) -> bool {
@@ -383,7 +415,10 @@ impl<S: Storage> Mpmc<S> {
             return false;
         }
         let orphan = Tag::new(take.lap(), State::Orphan, take.owner());
-        self.storage.take(index).compare_exchange(take.0, orphan.0, AcqRel, Relaxed).is_ok()
+        self.storage
+            .take(index)
+            .compare_exchange(take.0, orphan.0, AcqRel, Relaxed)
+            .is_ok()
     }
 
     /// Removes every tag of the dead, so that their numbers can name others. Idempotent; may run beside anything and
@@ -391,7 +426,8 @@ impl<S: Storage> Mpmc<S> {
     pub(crate) fn sweep(&self, is_dead: impl Fn(MemberId) -> bool) -> u64 {
         (0..self.laps.capacity)
             .map(|index| {
-                u64::from(self.skip_if_dead(index, &is_dead)) + u64::from(self.orphan_if(index, &is_dead))
+                u64::from(self.skip_if_dead(index, &is_dead))
+                    + u64::from(self.orphan_if(index, &is_dead))
             })
             .sum()
     }
@@ -409,13 +445,18 @@ impl<S: Storage> Mpmc<S> {
     /// but that a slot skipped after a death counts until a consumer has passed it.
     pub(crate) fn len(&self, cursors: &Cursors) -> u64 {
         let head = self.front(cursors);
-        let mut tail = cursors.put().max(Stamp(self.storage.tail_hint().load(Relaxed))).max(head);
+        let mut tail = cursors
+            .put()
+            .max(Stamp(self.storage.tail_hint().load(Relaxed)))
+            .max(head);
         loop {
             let claim = self.load_claim(self.laps.index(tail));
             if claim.lap() < self.laps.lap(tail) {
                 break;
             }
-            tail = self.laps.next(self.laps.at(claim.lap(), self.laps.index(tail)));
+            tail = self
+                .laps
+                .next(self.laps.at(claim.lap(), self.laps.index(tail)));
         }
         cursors.set_put(tail);
         self.laps.distance(head, tail).min(self.laps.capacity)

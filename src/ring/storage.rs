@@ -57,7 +57,9 @@ impl Geometry {
 
     /// Bytes of the object; `None` when that is beyond what can be addressed.
     pub(crate) fn len(self) -> Option<u64> {
-        self.capacity.checked_mul(self.stride + 16)?.checked_add(4096)?;
+        self.capacity
+            .checked_mul(self.stride + 16)?
+            .checked_add(4096)?;
         Some(self.slots_at() + self.capacity * self.stride)
     }
 }
@@ -87,9 +89,16 @@ impl RingObject {
     pub(crate) fn new(view: View<'_>) -> RingObject {
         let header = view.get::<RingHeader>();
         let capacity = header.capacity.load(Relaxed);
-        let geometry = Geometry { capacity, stride: header.stride.load(Relaxed) };
+        let geometry = Geometry {
+            capacity,
+            stride: header.stride.load(Relaxed),
+        };
         assert!(capacity > 0 && geometry.len().is_some_and(|len| len <= view.len()));
-        RingObject { _arena: view.arena.clone(), base: view.base(), geometry }
+        RingObject {
+            _arena: view.arena.clone(),
+            base: view.base(),
+            geometry,
+        }
     }
 
     #[inline]

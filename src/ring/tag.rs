@@ -48,7 +48,13 @@ impl Tag {
 
 impl std::fmt::Debug for Tag {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        write!(f, "{{ lap: {}, {:?}, owner: {} }}", self.lap(), self.state(), self.owner())
+        write!(
+            f,
+            "{{ lap: {}, {:?}, owner: {} }}",
+            self.lap(),
+            self.state(),
+            self.owner()
+        )
     }
 }
 
@@ -87,7 +93,10 @@ pub(super) struct Laps {
 
 impl Laps {
     pub(super) fn new(capacity: u64) -> Laps {
-        Laps { capacity, bits: u64::BITS - (capacity - 1).leading_zeros() }
+        Laps {
+            capacity,
+            bits: u64::BITS - (capacity - 1).leading_zeros(),
+        }
     }
 
     /// The first position: lap 1, index 0.
@@ -149,7 +158,10 @@ mod tests {
     #[test]
     fn tags_keep_their_parts() {
         let tag = Tag::new((1 << 48) - 1, State::Orphan, 4095);
-        assert_eq!((tag.lap(), tag.state(), tag.owner()), ((1 << 48) - 1, State::Orphan, 4095));
+        assert_eq!(
+            (tag.lap(), tag.state(), tag.owner()),
+            ((1 << 48) - 1, State::Orphan, 4095)
+        );
         assert_eq!(Tag::new(0, State::Over, 0), Tag(0));
         let published = Published::new(7, u16::MAX);
         assert_eq!((published.lap(), published.meta()), (7, u16::MAX));

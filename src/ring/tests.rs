@@ -108,7 +108,9 @@ fn it_is_a_bounded_fifo_for_every_capacity_and_any_laggard() {
         let mut model = VecDeque::new();
         let mut random = 12345_u64;
         for value in 0..20_000_u64 {
-            random = random.wrapping_mul(6364136223846793005).wrapping_add(1442695040888963407);
+            random = random
+                .wrapping_mul(6364136223846793005)
+                .wrapping_add(1442695040888963407);
             let party = &cursors[(random >> 33) as usize % if value % 5000 < 2500 { 1 } else { 4 }];
             if random >> 60 & 1 == 0 {
                 let put = put(&ring, party, value as u16);
@@ -133,7 +135,10 @@ fn a_dead_producer_s_slot_is_skipped() {
     parties.me.set(2);
     let dead = ring.claim(&cursors, 9).unwrap();
     put(&ring, &cursors, 1).unwrap();
-    assert_eq!(ring.take(&cursors, &parties), Err(TakeError::Busy(Blocked(9))));
+    assert_eq!(
+        ring.take(&cursors, &parties),
+        Err(TakeError::Busy(Blocked(9)))
+    );
     assert!(!ring.skip_dead(&cursors, &parties), "it lives");
     parties.kill(9);
     assert!(ring.skip_dead(&cursors, &parties));
@@ -159,7 +164,11 @@ fn a_dead_consumer_s_message_goes_to_another_first() {
     parties.me.set(6);
     assert_eq!(ring.claim(&b, 1), Err(PutError::Busy(Blocked(5))));
     parties.kill(5);
-    assert_eq!(ring.taken(&b, &parties), Taken::Settled, "b has not come past it");
+    assert_eq!(
+        ring.taken(&b, &parties),
+        Taken::Settled,
+        "b has not come past it"
+    );
     assert!(ring.orphan_if_dead(&b, &parties));
     assert_eq!(ring.claim(&b, 1), Err(PutError::Orphaned));
     assert_eq!(get(&ring, &b, &parties), Ok(1));

@@ -22,7 +22,9 @@ unsafe impl Shared for EventCount {}
 impl EventCount {
     #[cfg(test)]
     pub(crate) fn new() -> Self {
-        EventCount { word: FutexWord::new(0) }
+        EventCount {
+            word: FutexWord::new(0),
+        }
     }
 
     /// Wakes one sleeper, after the caller has made something true that one can use. No system call when nobody sleeps.
@@ -54,7 +56,10 @@ impl EventCount {
         // Nobody slept, so the flag may go; but somebody may have begun to sleep on the old word just now.
         let seen = word.load(Relaxed);
         let cleared = (seen & !SLEEPERS).wrapping_add(STEP);
-        if word.compare_exchange(seen, cleared, Relaxed, Relaxed).is_ok() {
+        if word
+            .compare_exchange(seen, cleared, Relaxed, Relaxed)
+            .is_ok()
+        {
             self.word.wake(u32::MAX >> 1);
         }
     }

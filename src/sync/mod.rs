@@ -6,7 +6,7 @@ mod event_count;
 mod wait;
 
 #[cfg(all(test, loom))]
-mod loom;
+mod models;
 
 pub(crate) use event_count::EventCount;
 pub(crate) use wait::{Progress, Spin, Wait};

@@ -28,14 +28,25 @@ impl Default for Spin {
 
 impl Spin {
     fn budget(&self) -> u32 {
-        if single_cpu() { 0 } else { self.0.load(Relaxed) }
+        if single_cpu() {
+            0
+        } else {
+            self.0.load(Relaxed)
+        }
     }
 
     /// It came after `spins` turns: allow twice that, and let the allowance fall slowly.
     fn won(&self, spins: u32) {
         let old = self.0.load(Relaxed);
         let aim = (spins * 2).clamp(MIN_SPINS, MAX_SPINS);
-        self.0.store(if aim > old { aim } else { old - (old - aim) / 8 }, Relaxed);
+        self.0.store(
+            if aim > old {
+                aim
+            } else {
+                old - (old - aim) / 8
+            },
+            Relaxed,
+        );
     }
 
     fn lost(&self) {

@@ -56,7 +56,7 @@ impl<C, O> Function<C, O> {
     }
 
     /// The encoded form: the offsets and a check word.
-    pub(crate) fn to_bytes(&self) -> [u8; 32] {
+    pub(crate) fn to_bytes(self) -> [u8; 32] {
         let mut bytes = [0; 32];
         let words = [self.shim, self.body, self.target, self.check];
         for (bytes, word) in bytes.chunks_exact_mut(8).zip(words) {

@@ -4,11 +4,13 @@
 
 use std::io;
 
+use super::Spawned;
+
 /// Which of the two this process is after [`fork`].
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug)]
 pub(crate) enum Fork {
-    /// The one that called, with the pid of the other.
-    Parent(u32),
+    /// The one that called, with the other.
+    Parent(Spawned),
     /// The new one.
     Child,
 }
@@ -41,10 +43,13 @@ pub(crate) fn fork() -> io::Result<Fork> {
             "a process with more than one thread cannot be forked",
         ));
     }
+    // What C's streams have buffered would be written by both.
+    // SAFETY: a null pointer means all streams.
+    unsafe { libc::fflush(std::ptr::null_mut()) };
     // SAFETY: there is no other thread, and only this one could start some; so the child is a full copy.
     match unsafe { libc::fork() } {
         -1 => Err(io::Error::last_os_error()),
         0 => Ok(Fork::Child),
-        pid => Ok(Fork::Parent(pid as u32)),
+        pid => super::watch(pid as u32).map(Fork::Parent),
     }
 }

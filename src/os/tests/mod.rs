@@ -1,5 +1,6 @@
 //! Helpers, and one file a subject.
 #![allow(unsafe_code)]
+#![allow(clippy::disallowed_types, reason = "below `primitive`")]
 
 mod children;
 mod clock;
