@@ -126,21 +126,23 @@ impl Arena {
     /// tagged word first, ask then, and change exactly that word: so a tag that was recycled meanwhile stays untouched.
     pub(crate) fn is_dead(&self, id: MemberId) -> bool {
         let row = self.row(id);
-        let word = MemberWord(row.word.load(Acquire));
-        let dead = match word.state() {
-            MemberWord::FREE | MemberWord::DEAD => return true,
-            MemberWord::RESERVED => return false,
-            _ if id == self.me() => return false,
-            MemberWord::JOINING => pid_is_gone(word.pid() as u32),
-            _ => {
-                let identity = read_identity(row);
-                row.word.load(Acquire) == word.0 && liveness::is_dead(&identity, self.0.file)
+        loop {
+            let word = MemberWord(row.word.load(Acquire));
+            let dead = match word.state() {
+                MemberWord::FREE | MemberWord::DEAD => return true,
+                MemberWord::RESERVED => return false,
+                _ if id == self.me() => return false,
+                MemberWord::JOINING => pid_is_gone(word.pid() as u32),
+                _ => liveness::is_dead(&read_identity(row), self.0.file),
+            };
+            // The answer is about what was read only if the row is still the same.
+            if row.word.load(Acquire) == word.0 {
+                if dead {
+                    self.mark_dead(id, word);
+                }
+                return dead;
             }
-        };
-        if dead {
-            self.mark_dead(id, word);
         }
-        dead
     }
 
     /// Marks the member with this pid, which the caller knows to have ended (it has reaped it).

@@ -10,16 +10,6 @@ use std::mem;
 use std::os::fd::{BorrowedFd, OwnedFd};
 use std::sync::Arc;
 
-#[derive(Default)]
-struct Context {
-    mode: Mode,
-    sent: Vec<Arc<dyn Local>>,
-    received: Vec<Block>,
-    /// `Some` where descriptors may be passed: taken out one by one when decoding.
-    fds: Option<Vec<Option<OwnedFd>>>,
-    arena: Option<Arena>,
-}
-
 #[derive(Clone, Copy, Default, PartialEq, Eq)]
 enum Mode {
     #[default]
@@ -28,15 +18,22 @@ enum Mode {
     Decoding,
 }
 
+/// The tables of one message.
+#[derive(Default)]
+struct Tables {
+    sent: Vec<Arc<dyn Local>>,
+    received: Vec<Block>,
+    /// `Some` where descriptors may be passed: taken out one by one when decoding.
+    fds: Option<Vec<Option<OwnedFd>>>,
+    arena: Option<Arena>,
+}
+
 thread_local! {
-    static CONTEXT: RefCell<Context> = const {
-        RefCell::new(Context {
-            mode: Mode::Outside,
-            sent: Vec::new(),
-            received: Vec::new(),
-            fds: None,
-            arena: None,
-        })
+    static MODE: Cell<Mode> = const { Cell::new(Mode::Outside) };
+    /// Whether there is anything in `TABLES`: most messages never look there.
+    static USED: Cell<bool> = const { Cell::new(false) };
+    static TABLES: RefCell<Tables> = const {
+        RefCell::new(Tables { sent: Vec::new(), received: Vec::new(), fds: None, arena: None })
     };
     /// Why a handle failed: the format's own error carries no text.
     static REASON: Cell<Option<Error>> = const { Cell::new(None) };
@@ -47,26 +44,45 @@ pub(super) fn reason() -> Option<Error> {
     REASON.take()
 }
 
-/// Puts the context around it back when it ends, by a panic too.
+/// One message; puts the state around it back when it ends, by a panic too.
 struct Scope {
-    outer: Context,
+    outer: Mode,
+    outer_tables: Option<Tables>,
 }
 
 impl Scope {
     #[inline]
-    fn begin(context: Context) -> Scope {
-        REASON.set(None);
+    fn begin(mode: Mode) -> Scope {
+        let outer = MODE.replace(mode);
+        let outer_tables = USED.replace(false).then(|| TABLES.take());
         Scope {
-            outer: CONTEXT.replace(context),
+            outer,
+            outer_tables,
         }
+    }
+
+    fn set(tables: Tables) {
+        USED.set(true);
+        TABLES.set(tables);
     }
 }
 
 impl Drop for Scope {
     #[inline]
     fn drop(&mut self) {
-        // What is dropped here may drop handles, which must find the context free.
-        let inner = CONTEXT.replace(mem::take(&mut self.outer));
+        MODE.set(self.outer);
+        if USED.get() || self.outer_tables.is_some() {
+            self.end_tables();
+        }
+    }
+}
+
+impl Scope {
+    #[cold]
+    fn end_tables(&mut self) {
+        USED.set(self.outer_tables.is_some());
+        // What is dropped here may drop handles, which must find the tables free.
+        let inner = TABLES.replace(self.outer_tables.take().unwrap_or_default());
         drop(inner);
     }
 }
@@ -75,28 +91,31 @@ impl Drop for Scope {
 pub(super) struct Encoding(#[allow(dead_code, reason = "ends the scope when dropped")] Scope);
 
 impl Encoding {
+    /// With `fds`, descriptors may be passed.
     #[inline]
-    pub(super) fn begin(fds: Option<Vec<OwnedFd>>) -> Encoding {
-        let fds = fds.map(|_| Vec::new());
-        Encoding(Scope::begin(Context {
-            mode: Mode::Encoding,
-            fds,
-            ..Context::default()
-        }))
+    pub(super) fn begin(fds: bool) -> Encoding {
+        let scope = Scope::begin(Mode::Encoding);
+        if fds {
+            Scope::set(Tables {
+                fds: Some(Vec::new()),
+                ..Tables::default()
+            });
+        }
+        Encoding(scope)
     }
 
     #[inline]
     pub(super) fn has_handles(&self) -> bool {
-        CONTEXT.with_borrow(|context| !context.sent.is_empty())
+        USED.get()
     }
 
     pub(super) fn take_handles(&mut self) -> Vec<Arc<dyn Local>> {
-        CONTEXT.with_borrow_mut(|context| mem::take(&mut context.sent))
+        TABLES.with_borrow_mut(|tables| mem::take(&mut tables.sent))
     }
 
-    pub(super) fn take_fds(&mut self) -> Option<Vec<OwnedFd>> {
-        let fds = CONTEXT.with_borrow_mut(|context| context.fds.take())?;
-        Some(fds.into_iter().flatten().collect())
+    pub(super) fn take_fds(&mut self) -> Vec<OwnedFd> {
+        let fds = TABLES.with_borrow_mut(|tables| tables.fds.take());
+        fds.into_iter().flatten().flatten().collect()
     }
 }
 
@@ -104,18 +123,23 @@ impl Encoding {
 pub(super) struct Decoding(#[allow(dead_code, reason = "ends the scope when dropped")] Scope);
 
 impl Decoding {
+    /// A message without handles.
     #[inline]
-    pub(super) fn begin(tables: Option<(Arena, Vec<Block>, Vec<OwnedFd>)>) -> Decoding {
-        let mut context = Context {
-            mode: Mode::Decoding,
-            ..Context::default()
-        };
-        if let Some((arena, received, fds)) = tables {
-            context.arena = Some(arena);
-            context.received = received;
-            context.fds = Some(fds.into_iter().map(Some).collect());
+    pub(super) fn plain() -> Decoding {
+        Decoding(Scope::begin(Mode::Decoding))
+    }
+
+    pub(super) fn begin(arena: &Arena, received: Vec<Block>, fds: Vec<OwnedFd>) -> Decoding {
+        let decoding = Decoding::plain();
+        if !received.is_empty() || !fds.is_empty() {
+            Scope::set(Tables {
+                sent: Vec::new(),
+                received,
+                fds: Some(fds.into_iter().map(Some).collect()),
+                arena: Some(arena.clone()),
+            });
         }
-        Decoding(Scope::begin(context))
+        decoding
     }
 }
 
@@ -129,14 +153,17 @@ pub(crate) fn serialize_handle<S: Serializer>(
     local: &Arc<impl Local>,
     serializer: S,
 ) -> Result<S::Ok, S::Error> {
-    let place = CONTEXT.with_borrow_mut(|context| {
-        if context.mode != Mode::Encoding {
-            return Err(refuse(Error::NotInMessage));
-        }
-        local.object().arena().check().map_err(refuse)?;
-        context.sent.push(local.clone());
-        Ok(context.sent.len() as u32 - 1)
-    });
+    let place = if MODE.get() != Mode::Encoding {
+        Err(refuse(Error::NotInMessage))
+    } else if let Err(error) = local.object().arena().check() {
+        Err(refuse(error))
+    } else {
+        USED.set(true);
+        TABLES.with_borrow_mut(|tables| {
+            tables.sent.push(local.clone());
+            Ok(tables.sent.len() as u32 - 1)
+        })
+    };
     serializer.serialize_u32(place.map_err(ser::Error::custom)?)
 }
 
@@ -148,9 +175,9 @@ pub(crate) fn deserialize_handle<'de, D: Deserializer<'de>, L: Local>(
     make: impl FnOnce(Object) -> Result<L, Error>,
 ) -> Result<Arc<L>, D::Error> {
     let place = u32::deserialize(deserializer)? as usize;
-    let found = CONTEXT.with_borrow(|context| match (context.mode, &context.arena) {
+    let found = TABLES.with_borrow(|tables| match (MODE.get(), &tables.arena) {
         (Mode::Decoding, Some(arena)) => {
-            let block = context
+            let block = tables
                 .received
                 .get(place)
                 .copied()
@@ -179,7 +206,7 @@ pub(crate) fn serialize_fd<S: Serializer>(
     serializer: S,
 ) -> Result<S::Ok, S::Error> {
     let copy = fd.try_clone_to_owned().map_err(ser::Error::custom)?;
-    let place = CONTEXT.with_borrow_mut(|context| match (context.mode, &mut context.fds) {
+    let place = TABLES.with_borrow_mut(|tables| match (MODE.get(), &mut tables.fds) {
         (Mode::Encoding, Some(fds)) => {
             fds.push(Some(copy));
             Ok(fds.len() as u32 - 1)
@@ -194,7 +221,7 @@ pub(crate) fn deserialize_fd<'de, D: Deserializer<'de>>(
     deserializer: D,
 ) -> Result<OwnedFd, D::Error> {
     let place = u32::deserialize(deserializer)? as usize;
-    let fd = CONTEXT.with_borrow_mut(|context| match (context.mode, &mut context.fds) {
+    let fd = TABLES.with_borrow_mut(|tables| match (MODE.get(), &mut tables.fds) {
         (Mode::Decoding, Some(fds)) => fds
             .get_mut(place)
             .and_then(Option::take)

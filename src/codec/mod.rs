@@ -11,27 +11,16 @@ pub(crate) use context::{deserialize_fd, deserialize_handle, serialize_fd, seria
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 use std::os::fd::OwnedFd;
+use zerocopy::IntoBytes;
 
-/// The largest message that a slot can hold itself.
-const MAX_INLINE: usize = 120;
+/// Where small messages are encoded to and decoded from: words, so that they are copied as words.
+pub(crate) type Small = [u64; 15];
 
 /// A value as it goes into a slot.
 pub(crate) enum Encoded<'a> {
-    Inline(Inline),
+    /// So many bytes of the small buffer.
+    Inline(usize),
     Parcel(Parcel<'a>),
-}
-
-/// A small message.
-pub(crate) struct Inline {
-    buffer: [u8; MAX_INLINE],
-    len: usize,
-}
-
-impl Inline {
-    #[inline]
-    pub(crate) fn bytes(&self) -> &[u8] {
-        &self.buffer[..self.len]
-    }
 }
 
 /// Why a value is no message now.
@@ -50,28 +39,23 @@ impl From<Error> for Failure {
     }
 }
 
+#[cold]
 fn failure(error: postcard::Error) -> Failure {
     let text = context::reason().map_or_else(|| error.to_string(), |reason| reason.to_string());
     Failure::Encode(EncodeError(text))
 }
 
-/// The bytes of a value: within `inline` bytes on the stack, else (or with handles) in a block.
+/// The bytes of a value: within the first `inline` bytes of `small`, else (or with handles) in a block.
 #[inline]
 pub(crate) fn encode<'a, T: Serialize>(
     arena: &'a Arena,
     value: &T,
+    small: &mut Small,
     inline: usize,
 ) -> Result<Encoded<'a>, Failure> {
-    let mut small = Inline {
-        buffer: [0; MAX_INLINE],
-        len: 0,
-    };
-    let encoding = Encoding::begin(None);
-    match postcard::to_slice(value, &mut small.buffer[..inline.min(MAX_INLINE)]) {
-        Ok(used) if !encoding.has_handles() => {
-            small.len = used.len();
-            Ok(Encoded::Inline(small))
-        }
+    let encoding = Encoding::begin(false);
+    match postcard::to_slice(value, &mut small.as_mut_bytes()[..inline]) {
+        Ok(used) if !encoding.has_handles() => Ok(Encoded::Inline(used.len())),
         Ok(_) | Err(postcard::Error::SerializeBufferFull) => {
             drop(encoding);
             encode_parcel(arena, value, None).map(Encoded::Parcel)
@@ -84,15 +68,15 @@ pub(crate) fn encode<'a, T: Serialize>(
 pub(crate) fn encode_parcel<'a, T: Serialize>(
     arena: &'a Arena,
     value: &T,
-    mut fds: Option<&mut Vec<OwnedFd>>,
+    fds: Option<&mut Vec<OwnedFd>>,
 ) -> Result<Parcel<'a>, Failure> {
     // Sized first and then written where it stays: a large payload is copied once.
-    let mut encoding = Encoding::begin(fds.as_deref_mut().map(std::mem::take));
+    let mut encoding = Encoding::begin(fds.is_some());
     let len = postcard::experimental::serialized_size(value).map_err(failure)?;
     let handles = encoding.take_handles();
     drop(encoding);
 
-    let mut encoding = Encoding::begin(fds.is_some().then(Vec::new));
+    let mut encoding = Encoding::begin(fds.is_some());
     let objects: Vec<_> = handles.iter().map(|local| local.object()).collect();
     if objects.iter().any(|object| !object.arena().same(arena)) {
         return Err(Error::NotInMessage.into());
@@ -112,17 +96,17 @@ pub(crate) fn encode_parcel<'a, T: Serialize>(
             "it encodes differently each time".into(),
         )));
     }
-    if let (Some(fds), Some(found)) = (fds, encoding.take_fds()) {
-        *fds = found;
+    if let Some(fds) = fds {
+        *fds = encoding.take_fds();
     }
     Ok(parcel)
 }
 
-/// The value behind bytes that carry no handles.
+/// The value behind the first `len` bytes, which carry no handles.
 #[inline]
-pub(crate) fn decode<T: DeserializeOwned>(bytes: &[u8]) -> Result<T, DecodeError> {
-    let _decoding = Decoding::begin(None);
-    from_bytes(bytes)
+pub(crate) fn decode<T: DeserializeOwned>(small: &Small, len: usize) -> Result<T, DecodeError> {
+    let _decoding = Decoding::plain();
+    from_bytes(&small.as_bytes()[..len])
 }
 
 /// The value in a block, with the handles and descriptors that came with it.
@@ -131,10 +115,11 @@ pub(crate) fn decode_parcel<T: DeserializeOwned>(
     parcel: &Parcel<'_>,
     fds: Vec<OwnedFd>,
 ) -> Result<T, DecodeError> {
-    let _decoding = Decoding::begin(Some((arena.clone(), parcel.handles(), fds)));
+    let _decoding = Decoding::begin(arena, parcel.handles(), fds);
     from_bytes(parcel.bytes())
 }
 
+#[inline]
 fn from_bytes<T: DeserializeOwned>(bytes: &[u8]) -> Result<T, DecodeError> {
     match postcard::take_from_bytes(bytes) {
         Ok((value, [])) => Ok(value),
@@ -147,6 +132,11 @@ fn from_bytes<T: DeserializeOwned>(bytes: &[u8]) -> Result<T, DecodeError> {
             )))
         }
     }
+}
+
+#[cold]
+fn why_not(error: postcard::Error) -> DecodeError {
+    DecodeError(context::reason().map_or_else(|| error.to_string(), |reason| reason.to_string()))
 }
 
 #[cfg(test)]

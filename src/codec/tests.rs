@@ -1,15 +1,35 @@
 use super::*;
 use serde::Deserialize;
 
+fn small(bytes: &[u8]) -> (Small, usize) {
+    let mut small = Small::default();
+    small.as_mut_bytes()[..bytes.len()].copy_from_slice(bytes);
+    (small, bytes.len())
+}
+
+fn decode_bytes<T: DeserializeOwned>(bytes: &[u8]) -> Result<T, DecodeError> {
+    let (small, len) = small(bytes);
+    decode(&small, len)
+}
+
+fn encode<'a, T: Serialize>(
+    arena: &'a Arena,
+    value: &T,
+    inline: usize,
+) -> Result<Encoded<'a>, Failure> {
+    super::encode(arena, value, &mut Small::default(), inline)
+}
+
 fn arena() -> Arena {
     Arena::heap(64, &[]).unwrap()
 }
 
 fn round_trip<T: Serialize + DeserializeOwned + PartialEq + std::fmt::Debug>(value: T) -> bool {
     let arena = arena();
-    match encode(&arena, &value, 24).unwrap() {
-        Encoded::Inline(inline) => {
-            assert_eq!(decode::<T>(inline.bytes()).unwrap(), value);
+    let mut small = Small::default();
+    match super::encode(&arena, &value, &mut small, 24).unwrap() {
+        Encoded::Inline(len) => {
+            assert_eq!(decode::<T>(&small, len).unwrap(), value);
             true
         }
         Encoded::Parcel(parcel) => {
@@ -34,9 +54,9 @@ fn small_values_stay_inline_and_large_ones_do_not() {
 
 #[test]
 fn bytes_that_are_no_value_are_an_error() {
-    assert!(decode::<String>(&[200, 1, 2]).is_err());
-    assert!(decode::<u8>(&[1, 2]).is_err(), "bytes left over");
-    assert!(decode::<char>(&[9]).is_err());
+    assert!(decode_bytes::<String>(&[200, 1, 2]).is_err());
+    assert!(decode_bytes::<u8>(&[1, 2]).is_err(), "bytes left over");
+    assert!(decode_bytes::<char>(&[9]).is_err());
 }
 
 #[test]

@@ -3,7 +3,7 @@
 
 use super::local::{LocalQueue, Received, Refused};
 use crate::arena::{self, Arena};
-use crate::codec::{self, Failure};
+use crate::codec::{self, Failure, Small};
 use crate::error::{Error, GetError, PutError};
 use crate::os::clock::Deadline;
 use crate::ring::Geometry;
@@ -194,12 +194,13 @@ impl<T: Serialize + DeserializeOwned> Queue<T> {
         if self.local.ring().closed() {
             return Err(PutError::Closed(item));
         }
-        let message = match codec::encode(arena, &item, self.local.inline()) {
+        let mut small = Small::default();
+        let message = match codec::encode(arena, &item, &mut small, self.local.inline()) {
             Ok(message) => message,
             Err(Failure::NoMemory) => return Err(PutError::NoMemory(item)),
             Err(Failure::Encode(error)) => return Err(PutError::Encode(item, error)),
         };
-        match self.local.send(message, deadline) {
+        match self.local.send(message, &small, deadline) {
             Ok(()) => Ok(()),
             Err(Refused::NotNow) => Err(PutError::Full(item)),
             Err(Refused::Closed) => Err(PutError::Closed(item)),
@@ -244,8 +245,9 @@ impl<T: Serialize + DeserializeOwned> Queue<T> {
         if arena.check().is_err() {
             return Err(GetError::ForeignFork);
         }
-        let decoded = match self.local.receive(deadline) {
-            Ok(Received::Inline { buffer, len }) => codec::decode(&buffer[..len]),
+        let mut small = Small::default();
+        let decoded = match self.local.receive(&mut small, deadline) {
+            Ok(Received::Inline(len)) => codec::decode(&small, len),
             Ok(Received::Parcel(parcel)) => codec::decode_parcel(arena, &parcel, Vec::new()),
             Err(Refused::NotNow) => return Err(GetError::Empty),
             Err(Refused::Closed) => return Err(GetError::Closed),

@@ -3,22 +3,20 @@
 
 use super::kind::{IN_BLOCK, KIND, QueueKind};
 use crate::arena::{Arena, Local, Object, ObjectSpec, Parcel};
-use crate::codec::Encoded;
+use crate::codec::{Encoded, Small};
 use crate::error::Error;
 use crate::os::clock::Deadline;
 use crate::ring::{Cursors, Geometry, Message, Mpmc, PutError, RingObject, Slot, TakeError, Taken};
 use crate::sync::{Progress, Spin, Wait};
+use crossbeam_utils::CachePadded;
 use std::fmt;
-
-/// Enough for any inline payload.
-const MAX_INLINE: usize = 120;
 
 pub(super) struct LocalQueue {
     object: Object,
     storage: RingObject,
     cursors: Cursors,
-    put_spin: Spin,
-    get_spin: Spin,
+    put_spin: CachePadded<Spin>,
+    get_spin: CachePadded<Spin>,
 }
 
 impl fmt::Debug for LocalQueue {
@@ -37,10 +35,8 @@ impl Local for LocalQueue {
 
 /// A message's bytes, taken out of the ring for good.
 pub(super) enum Received<'a> {
-    Inline {
-        buffer: [u8; MAX_INLINE],
-        len: usize,
-    },
+    /// So many bytes of the small buffer.
+    Inline(usize),
     Parcel(Parcel<'a>),
 }
 
@@ -70,8 +66,8 @@ impl LocalQueue {
             object,
             storage,
             cursors,
-            put_spin: Spin::default(),
-            get_spin: Spin::default(),
+            put_spin: CachePadded::default(),
+            get_spin: CachePadded::default(),
         }
     }
 
@@ -104,22 +100,25 @@ impl LocalQueue {
 
     /// Claims a slot, fills it, commits, wakes. No user code runs in here.
     #[inline]
-    pub(super) fn send(&self, message: Encoded<'_>, deadline: Deadline) -> Result<(), Refused> {
+    pub(super) fn send(
+        &self,
+        message: Encoded<'_>,
+        small: &Small,
+        deadline: Deadline,
+    ) -> Result<(), Refused> {
         let ring = self.ring();
         let slot = match ring.claim(&self.cursors, self.arena().me()) {
             Ok(slot) => slot,
             Err(error) => self.claim_slowly(error, deadline)?,
         };
         match message {
-            Encoded::Inline(inline) => {
-                let bytes = inline.bytes();
-                self.storage.write(&slot, bytes);
-                ring.commit(slot, bytes.len() as u16);
+            Encoded::Inline(len) => {
+                self.storage.write(&slot, &small[..len.div_ceil(8)]);
+                ring.commit(slot, len as u16);
             }
             Encoded::Parcel(parcel) => {
                 // From the commit on the ring lists the block; until then it is this member's by its own word.
-                let index = u64::from(parcel.into_index());
-                self.storage.write(&slot, &index.to_le_bytes());
+                self.storage.write(&slot, &[parcel.into_index().into()]);
                 ring.commit(slot, IN_BLOCK);
             }
         }
@@ -164,7 +163,11 @@ impl LocalQueue {
 
     /// Takes a message, copies it out or makes its block this member's, acknowledges, wakes. No user code runs in here.
     #[inline]
-    pub(super) fn receive(&self, deadline: Deadline) -> Result<Received<'_>, Refused> {
+    pub(super) fn receive(
+        &self,
+        small: &mut Small,
+        deadline: Deadline,
+    ) -> Result<Received<'_>, Refused> {
         let ring = self.ring();
         let message = match ring.take(&self.cursors, self.arena()) {
             Ok(message) => message,
@@ -174,10 +177,9 @@ impl LocalQueue {
             let index = self.storage.block_in(message.slot.index);
             Received::Parcel(Parcel::take(self.arena(), index))
         } else {
-            let mut buffer = [0; MAX_INLINE];
             let len = usize::from(message.meta).min(self.storage.inline());
-            self.storage.read(&message, &mut buffer[..len]);
-            Received::Inline { buffer, len }
+            self.storage.read(&message, &mut small[..len.div_ceil(8)]);
+            Received::Inline(len)
         };
         ring.acknowledge(message, self.arena().me());
         self.storage.not_full().notify_one(self.arena().fences());

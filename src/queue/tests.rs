@@ -181,10 +181,11 @@ fn a_handle_of_another_type_is_refused_and_the_queue_goes_on() {
     }
     // The same bytes and handle, decoded as another type.
     let (arena, numbers) = queue::<u64>(1);
-    let parcel = match crate::codec::encode(&arena, &Either::Number(numbers.clone()), 100) {
-        Ok(crate::codec::Encoded::Parcel(parcel)) => parcel,
-        _ => panic!("a handle needs a block"),
-    };
+    let parcel =
+        match crate::codec::encode(&arena, &Either::Number(numbers.clone()), &mut [0; 15], 100) {
+            Ok(crate::codec::Encoded::Parcel(parcel)) => parcel,
+            _ => panic!("a handle needs a block"),
+        };
     #[derive(Deserialize, Debug)]
     enum Wrong {
         #[allow(dead_code)]

@@ -59,6 +59,11 @@ impl Cursors {
         self.deaths.load(Relaxed)
     }
 
+    /// Makes the next `take` search for messages of the dead.
+    pub(super) fn search_again(&self) {
+        self.deaths.store(u64::MAX, Relaxed);
+    }
+
     pub(super) fn set_deaths(&self, deaths: u64) {
         self.deaths.store(deaths, Relaxed);
     }

@@ -142,8 +142,15 @@ impl<S: Storage> Mpmc<S> {
             if claim != Tag::new(lap - 1, State::Over, claim.owner()) {
                 let take = self.load_take(index);
                 if take.lap() != lap - 1 || take.state() != State::Over {
+                    if take.lap() >= lap {
+                        // Passed over since the claim was read.
+                        continue;
+                    }
                     cursors.set_put(at);
-                    return Err(self.why_full(lap, index, claim, take));
+                    if let Some(error) = self.why_full(lap, index, claim, take) {
+                        return Err(error);
+                    }
+                    continue;
                 }
             }
             let mine = Tag::new(lap, State::Held, me);
@@ -171,19 +178,25 @@ impl<S: Storage> Mpmc<S> {
         }
     }
 
+    /// `None` when the slot has moved on meanwhile.
     #[cold]
-    fn why_full(&self, lap: u64, index: u64, claim: Tag, take: Tag) -> PutError {
+    fn why_full(&self, lap: u64, index: u64, claim: Tag, take: Tag) -> Option<PutError> {
         if self.is_closed() {
-            return PutError::Closed;
+            return Some(PutError::Closed);
         }
-        match take.state() {
-            State::Held if take.lap() == lap - 1 => PutError::Busy(Blocked(take.owner())),
-            State::Orphan => PutError::Orphaned,
-            // Claimed in the last lap and not published: with one slot, the producer before us.
-            _ if self.load_published(index).lap() < lap - 1 => {
-                PutError::Busy(Blocked(claim.owner()))
+        if take.lap() == lap - 1 {
+            return Some(match take.state() {
+                State::Held => PutError::Busy(Blocked(take.owner())),
+                _ => PutError::Orphaned,
+            });
+        }
+        match self.load_published(index).lap() {
+            // Claimed in the last lap and not published: the producer one lap before us.
+            published if published < lap - 1 => {
+                let unchanged = self.load_claim(index) == claim;
+                unchanged.then_some(PutError::Busy(Blocked(claim.owner())))
             }
-            _ => PutError::Full,
+            published => (published == lap - 1).then_some(PutError::Full),
         }
     }
 
@@ -261,7 +274,12 @@ impl<S: Storage> Mpmc<S> {
                 at = self.later(at, take.lap(), self.storage.head_hint());
                 continue;
             }
-            if !self.try_take(index, take, lap, owners.me()) {
+            let mine = if take.state() == State::Orphan && take.lap() == lap {
+                take.taken_again(owners.me())
+            } else {
+                Tag::new(lap, State::Held, owners.me())
+            };
+            if !self.try_take(index, take, mine) {
                 continue;
             }
             let next = self.laps.next(at);
@@ -276,8 +294,8 @@ impl<S: Storage> Mpmc<S> {
         }
     }
 
-    fn try_take(&self, index: u64, old: Tag, lap: u64, me: MemberId) -> bool {
-        let mine = Tag::new(lap, State::Held, me);
+    #[inline]
+    fn try_take(&self, index: u64, old: Tag, mine: Tag) -> bool {
         // (R) as in `claim`.
         self.storage
             .take(index)
@@ -333,9 +351,13 @@ impl<S: Storage> Mpmc<S> {
                     State::Over => false,
                 };
                 if !orphan {
-                    break;
+                    // "Alive" may be said of a later member with the same number: then the word is another one now.
+                    if take.state() == State::Over || self.load_take(index) == take {
+                        break;
+                    }
+                    continue;
                 }
-                if self.try_take(index, take, take.lap(), owners.me()) {
+                if self.try_take(index, take, take.taken_again(owners.me())) {
                     let stamp = self.laps.at(take.lap(), index);
                     let meta = self.load_published(index).meta();
                     return Some(Message {
@@ -373,8 +395,8 @@ impl<S: Storage> Mpmc<S> {
             .is_ok()
     }
 
-    /// What became of the messages taken before this process's cursor. Asking about a dead taker makes the death known, and
-    /// with that the next `take` searches. Each position is looked at until it was acknowledged.
+    /// What became of the messages taken before this process's cursor. When one was taken by a dead consumer, the next `take`
+    /// searches for it. Each position is looked at until it was acknowledged.
     #[cold]
     pub(crate) fn taken(&self, cursors: &Cursors, owners: &impl Owners) -> Taken {
         let end = cursors.get();
@@ -387,14 +409,16 @@ impl<S: Storage> Mpmc<S> {
         while at < end {
             let (lap, index) = (self.laps.lap(at), self.laps.index(at));
             let take = self.load_take(index);
-            at = self.laps.next(at);
             if take.lap() != lap || take.state() == State::Over {
+                at = self.laps.next(at);
                 if all == Taken::Settled {
                     cursors.set_settled(at);
                 }
             } else if take.state() == State::Orphan || owners.is_dead(take.owner()) {
+                cursors.search_again();
                 return Taken::ByDead;
-            } else {
+            } else if self.load_take(index) == take {
+                at = self.laps.next(at);
                 all = Taken::Held;
             }
         }

@@ -70,6 +70,10 @@ pub(crate) struct RingObject {
     /// Keeps the memory mapped.
     _arena: Arena,
     base: *mut u8,
+    claims: *const AtomicU64,
+    takes: *const AtomicU64,
+    slots: *mut u8,
+    stride_bits: u32,
     geometry: Geometry,
 }
 
@@ -93,10 +97,17 @@ impl RingObject {
             capacity,
             stride: header.stride.load(Relaxed),
         };
-        assert!(capacity > 0 && geometry.len().is_some_and(|len| len <= view.len()));
+        assert!(capacity > 0 && geometry.stride.is_power_of_two());
+        assert!(geometry.len().is_some_and(|len| len <= view.len()));
+        let base = view.base();
+        let at = |offset: u64| base.wrapping_add(offset as usize);
         RingObject {
             _arena: view.arena.clone(),
-            base: view.base(),
+            base,
+            claims: at(size_of::<RingHeader>() as u64).cast(),
+            takes: at(geometry.takes_at()).cast(),
+            slots: at(geometry.slots_at()),
+            stride_bits: geometry.stride.trailing_zeros(),
             geometry,
         }
     }
@@ -108,15 +119,10 @@ impl RingObject {
     }
 
     #[inline]
-    fn word(&self, at: u64) -> &AtomicU64 {
-        // SAFETY: callers pass an offset of a word within the object, computed from an index below the capacity.
-        unsafe { &*self.base.add(at as usize).cast::<AtomicU64>() }
-    }
-
-    #[inline]
-    fn slot_at(&self, index: u64) -> u64 {
+    fn word(&self, words: *const AtomicU64, index: u64) -> &AtomicU64 {
         assert!(index < self.geometry.capacity);
-        self.geometry.slots_at() + index * self.geometry.stride
+        // SAFETY: `words` has as many words as the ring has slots.
+        unsafe { &*words.add(index as usize) }
     }
 
     pub(crate) fn capacity(&self) -> u64 {
@@ -139,30 +145,43 @@ impl RingObject {
 
     /// Copies a payload into a claimed slot.
     #[inline]
-    pub(crate) fn write(&self, slot: &Slot, payload: &[u8]) {
-        assert!(payload.len() <= self.inline());
-        let at = self.slot_at(slot.index) + PUBLISHED;
-        // SAFETY: the slot's payload lies in the object.
-        let to = unsafe { self.base.add(at as usize) };
-        // SAFETY: it is large enough (checked), and whoever has the claimed `Slot` is alone with it.
-        unsafe { std::ptr::copy_nonoverlapping(payload.as_ptr(), to, payload.len()) };
+    pub(crate) fn write(&self, slot: &Slot, payload: &[u64]) {
+        assert!(payload.len() * 8 <= self.inline());
+        let to = self.payload(slot.index);
+        for (i, &word) in payload.iter().enumerate() {
+            // SAFETY: within the payload (checked), and whoever has the claimed `Slot` is alone with it.
+            unsafe { to.add(i).write(word) };
+        }
     }
 
     /// Copies a taken message's payload out.
     #[inline]
-    pub(crate) fn read(&self, message: &Message, payload: &mut [u8]) {
-        assert!(payload.len() <= self.inline());
-        let at = self.slot_at(message.slot.index) + PUBLISHED;
-        // SAFETY: the slot's payload lies in the object.
-        let from = unsafe { self.base.add(at as usize) };
-        // SAFETY: it is large enough (checked), and nobody writes it before the message is acknowledged.
-        unsafe { std::ptr::copy_nonoverlapping(from, payload.as_mut_ptr(), payload.len()) };
+    pub(crate) fn read(&self, message: &Message, payload: &mut [u64]) {
+        assert!(payload.len() * 8 <= self.inline());
+        let from = self.payload(message.slot.index);
+        for (i, word) in payload.iter_mut().enumerate() {
+            // SAFETY: within the payload (checked), and nobody writes it before the message is acknowledged.
+            *word = unsafe { from.add(i).read() };
+        }
+    }
+
+    #[inline]
+    fn payload(&self, index: u64) -> *mut u64 {
+        // SAFETY: the word after the published one is still within the slot.
+        unsafe { self.slot(index).add(1) }
+    }
+
+    #[inline]
+    fn slot(&self, index: u64) -> *mut u64 {
+        assert!(index < self.geometry.capacity);
+        // SAFETY: below the capacity, so within the slots.
+        unsafe { self.slots.add((index << self.stride_bits) as usize).cast() }
     }
 
     /// The block number in the payload of a slot whose message is in a block; for who destroys or traces the ring.
     pub(crate) fn block_in(&self, index: u64) -> u32 {
-        let word = self.word(self.slot_at(index) + PUBLISHED);
-        word.load(Relaxed) as u32
+        // SAFETY: an aligned word of the slot, which is only written before the message is committed.
+        unsafe { self.payload(index).read() as u32 }
     }
 }
 
@@ -189,19 +208,18 @@ impl Storage for &RingObject {
 
     #[inline]
     fn claim(&self, index: u64) -> &AtomicU64 {
-        debug_assert!(index < self.geometry.capacity);
-        self.word(size_of::<RingHeader>() as u64 + index * 8)
+        self.word(self.claims, index)
     }
 
     #[inline]
     fn take(&self, index: u64) -> &AtomicU64 {
-        debug_assert!(index < self.geometry.capacity);
-        self.word(self.geometry.takes_at() + index * 8)
+        self.word(self.takes, index)
     }
 
     #[inline]
     fn published(&self, index: u64) -> &AtomicU64 {
-        self.word(self.slot_at(index))
+        // SAFETY: a slot begins with this word.
+        unsafe { &*self.slot(index).cast::<AtomicU64>() }
     }
 }
 

@@ -2,8 +2,9 @@
 
 use crate::arena::{MEMBER_BITS, MemberId};
 
-/// `lap:48 | state:4 | owner:12`, in the claim and take arrays: which lap of the ring, what was done, and by whom.
-/// All zero is lap 0, skipped and done: a fresh ring.
+/// `lap:48 | takes:2 | state:2 | owner:12`, in the claim and take arrays: which lap of the ring, what was done, and by whom.
+/// `takes` counts how often a message was taken again after its taker died, so that the word of a later taker with the
+/// same number differs from the one that a slow repairer has seen. All zero is lap 0, skipped and done: a fresh ring.
 #[derive(Clone, Copy, PartialEq, Eq)]
 pub(super) struct Tag(pub(super) u64);
 
@@ -18,6 +19,7 @@ pub(super) enum State {
 }
 
 const STATE_SHIFT: u32 = MEMBER_BITS;
+const TAKES_SHIFT: u32 = 14;
 const LAP_SHIFT: u32 = 16;
 
 impl Tag {
@@ -33,11 +35,22 @@ impl Tag {
 
     #[inline]
     pub(super) const fn state(self) -> State {
-        match (self.0 >> STATE_SHIFT) & 0xf {
+        match (self.0 >> STATE_SHIFT) & 3 {
             0 => State::Over,
             1 => State::Held,
             _ => State::Orphan,
         }
+    }
+
+    /// The word of who takes a message again.
+    pub(super) const fn taken_again(self, owner: MemberId) -> Tag {
+        let takes = (self.0 >> TAKES_SHIFT) + 1 & 3;
+        Tag(Tag::new(self.lap(), State::Held, owner).0 | takes << TAKES_SHIFT)
+    }
+
+    /// The word after the taker died.
+    pub(super) const fn orphaned(self) -> Tag {
+        Tag(self.0 & !(3 << STATE_SHIFT) | (State::Orphan as u64) << STATE_SHIFT)
     }
 
     #[inline]
@@ -163,6 +176,16 @@ mod tests {
             ((1 << 48) - 1, State::Orphan, 4095)
         );
         assert_eq!(Tag::new(0, State::Over, 0), Tag(0));
+        let first = Tag::new(5, State::Held, 9);
+        let again = first.orphaned().taken_again(9);
+        assert_eq!(
+            (again.lap(), again.state(), again.owner()),
+            (5, State::Held, 9)
+        );
+        assert_ne!(
+            first, again,
+            "a taker with the same number has another word"
+        );
         let published = Published::new(7, u16::MAX);
         assert_eq!((published.lap(), published.meta()), (7, u16::MAX));
     }
