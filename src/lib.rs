@@ -16,8 +16,8 @@ mod sync;
 
 pub use error::{DecodeError, EncodeError, Error, GetError, PutError};
 pub use process::{
-    Builder, ExitCode, Fd, JoinError, Process, ProcessRef, SpawnError, StartMethod, active_children,
-    cpu_count, current_process, parent_process, spawn,
+    Builder, ExitCode, Fd, JoinError, Process, ProcessRef, SpawnError, StartMethod,
+    active_children, cpu_count, current_process, parent_process, spawn,
 };
 pub use queue::{Iter, Queue};
 

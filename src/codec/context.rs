@@ -47,18 +47,24 @@ pub(super) fn reason() -> Option<Error> {
 /// One message; puts the state around it back when it ends, by a panic too.
 struct Scope {
     outer: Mode,
-    outer_tables: Option<Tables>,
+    outer_tables: Option<Box<Tables>>,
 }
 
 impl Scope {
     #[inline]
     fn begin(mode: Mode) -> Scope {
         let outer = MODE.replace(mode);
-        let outer_tables = USED.replace(false).then(|| TABLES.take());
+        let outer_tables = if USED.get() { Scope::set_aside() } else { None };
         Scope {
             outer,
             outer_tables,
         }
+    }
+
+    #[cold]
+    fn set_aside() -> Option<Box<Tables>> {
+        USED.set(false);
+        Some(Box::new(TABLES.take()))
     }
 
     fn set(tables: Tables) {
@@ -82,7 +88,11 @@ impl Scope {
     fn end_tables(&mut self) {
         USED.set(self.outer_tables.is_some());
         // What is dropped here may drop handles, which must find the tables free.
-        let inner = TABLES.replace(self.outer_tables.take().unwrap_or_default());
+        let inner = TABLES.replace(
+            self.outer_tables
+                .take()
+                .map_or_else(Tables::default, |tables| *tables),
+        );
         drop(inner);
     }
 }

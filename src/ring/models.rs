@@ -2,6 +2,7 @@
 //! more parties than loom can bear are in `tests/ring_model`.
 
 use super::mpmc::Storage;
+use super::tag::Laps;
 use super::*;
 use crate::arena::MemberId;
 use crate::primitive::{AtomicU32, AtomicU64};
@@ -49,8 +50,8 @@ impl Heap {
 }
 
 impl Storage for &Heap {
-    fn capacity(&self) -> u64 {
-        self.claims.len() as u64
+    fn laps(&self) -> Laps {
+        Laps::new(self.claims.len() as u64)
     }
     fn closed(&self) -> &AtomicU32 {
         &self.closed

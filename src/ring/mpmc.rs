@@ -11,7 +11,7 @@ use std::sync::atomic::Ordering::{AcqRel, Acquire, Relaxed, Release, SeqCst};
 
 /// Where a ring's words are: in an arena, or on the heap in a model.
 pub(crate) trait Storage {
-    fn capacity(&self) -> u64;
+    fn laps(&self) -> Laps;
     fn closed(&self) -> &AtomicU32;
     fn tail_hint(&self) -> &AtomicU64;
     fn head_hint(&self) -> &AtomicU64;
@@ -89,8 +89,9 @@ pub(crate) struct Mpmc<S> {
 }
 
 impl<S: Storage> Mpmc<S> {
+    #[inline]
     pub(crate) fn new(storage: S) -> Self {
-        let laps = Laps::new(storage.capacity());
+        let laps = storage.laps();
         Mpmc { storage, laps }
     }
 
@@ -438,7 +439,7 @@ impl<S: Storage> Mpmc<S> {
         if take.state() != State::Held || !is_dead(take.owner()) {
             return false;
         }
-        let orphan = Tag::new(take.lap(), State::Orphan, take.owner());
+        let orphan = take.orphaned();
         self.storage
             .take(index)
             .compare_exchange(take.0, orphan.0, AcqRel, Relaxed)

@@ -10,6 +10,7 @@
 //! ```
 
 use super::mpmc::{Message, Owners, Slot, Storage};
+use super::tag::Laps;
 use crate::arena::{Arena, MemberId, Shared, View};
 use crate::primitive::{AtomicU32, AtomicU64};
 use crate::sync::EventCount;
@@ -74,6 +75,7 @@ pub(crate) struct RingObject {
     takes: *const AtomicU64,
     slots: *mut u8,
     stride_bits: u32,
+    laps: Laps,
     geometry: Geometry,
 }
 
@@ -108,6 +110,7 @@ impl RingObject {
             takes: at(geometry.takes_at()).cast(),
             slots: at(geometry.slots_at()),
             stride_bits: geometry.stride.trailing_zeros(),
+            laps: Laps::new(capacity),
             geometry,
         }
     }
@@ -187,8 +190,8 @@ impl RingObject {
 
 impl Storage for &RingObject {
     #[inline]
-    fn capacity(&self) -> u64 {
-        self.geometry.capacity
+    fn laps(&self) -> Laps {
+        self.laps
     }
 
     #[inline]

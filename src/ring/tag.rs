@@ -99,16 +99,19 @@ pub(crate) struct Stamp(pub(super) u64);
 
 /// The arithmetic of stamps for one capacity.
 #[derive(Clone, Copy, Debug)]
-pub(super) struct Laps {
+pub(crate) struct Laps {
     pub(super) capacity: u64,
-    pub(super) bits: u32,
+    bits: u32,
+    mask: u64,
 }
 
 impl Laps {
-    pub(super) fn new(capacity: u64) -> Laps {
+    pub(crate) fn new(capacity: u64) -> Laps {
+        let bits = u64::BITS - (capacity - 1).leading_zeros();
         Laps {
             capacity,
-            bits: u64::BITS - (capacity - 1).leading_zeros(),
+            bits,
+            mask: (1 << bits) - 1,
         }
     }
 
@@ -119,7 +122,7 @@ impl Laps {
 
     #[inline]
     pub(super) fn index(self, stamp: Stamp) -> u64 {
-        stamp.0 & ((1 << self.bits) - 1)
+        stamp.0 & self.mask
     }
 
     #[inline]

@@ -1,4 +1,5 @@
 use super::mpmc::Storage;
+use super::tag::Laps;
 use super::*;
 use crate::arena::MemberId;
 use crate::primitive::{AtomicU32, AtomicU64};
@@ -32,8 +33,8 @@ impl Heap {
 }
 
 impl Storage for &Heap {
-    fn capacity(&self) -> u64 {
-        self.capacity
+    fn laps(&self) -> Laps {
+        Laps::new(self.capacity)
     }
     fn closed(&self) -> &AtomicU32 {
         &self.closed
