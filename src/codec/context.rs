@@ -2,6 +2,8 @@
 //! message that this thread is just encoding or decoding. Nested (an encoder that puts into another queue), each level has
 //! its own; outside a message there is none, and handles refuse to be serialised.
 
+#![forbid(unsafe_code)]
+
 use crate::arena::{Arena, Block, Local, Object};
 use crate::error::Error;
 use serde::{Deserialize, Deserializer, Serializer, de, ser};

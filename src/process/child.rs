@@ -153,7 +153,7 @@ fn leave<R: Serialize>(record: &Record, outcome: &Outcome<R>) -> bool {
             return true;
         }
         Err(Failure::Encode(EncodeError(text))) => text,
-        Err(Failure::NoMemory) => crate::Error::NoMemory.to_string(),
+        Err(Failure::NoMemory) => crate::error::Error::NoMemory.to_string(),
     };
     match codec::encode_parcel(record.arena(), &Outcome::<()>::Encode(text), None) {
         Ok(parcel) => record.set_outcome(parcel),

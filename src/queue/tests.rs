@@ -1,3 +1,5 @@
+#![forbid(unsafe_code)]
+
 use crate::arena::Arena;
 use crate::{Error, GetError, PutError, Queue};
 use proptest::prelude::*;
