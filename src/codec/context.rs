@@ -37,6 +37,8 @@ thread_local! {
     static TABLES: RefCell<Tables> = const {
         RefCell::new(Tables { sent: Vec::new(), received: Vec::new(), fds: None, arena: None })
     };
+    /// The tables of the messages around this one.
+    static OUTER: RefCell<Vec<Tables>> = const { RefCell::new(Vec::new()) };
     /// Why a handle failed: the format's own error carries no text.
     static REASON: Cell<Option<Error>> = const { Cell::new(None) };
 }
@@ -49,29 +51,44 @@ pub(super) fn reason() -> Option<Error> {
 /// One message; puts the state around it back when it ends, by a panic too.
 struct Scope {
     outer: Mode,
-    outer_tables: Option<Box<Tables>>,
+    /// The message around this one had tables; they are on top of `OUTER`.
+    nested: bool,
 }
 
 impl Scope {
     #[inline]
     fn begin(mode: Mode) -> Scope {
         let outer = MODE.replace(mode);
-        let outer_tables = if USED.get() { Scope::set_aside() } else { None };
-        Scope {
-            outer,
-            outer_tables,
+        let nested = USED.get();
+        if nested {
+            Scope::set_aside();
         }
+        Scope { outer, nested }
     }
 
     #[cold]
-    fn set_aside() -> Option<Box<Tables>> {
+    fn set_aside() {
         USED.set(false);
-        Some(Box::new(TABLES.take()))
+        let tables = TABLES.take();
+        OUTER.with_borrow_mut(|outer| outer.push(tables));
     }
 
     fn set(tables: Tables) {
         USED.set(true);
         TABLES.set(tables);
+    }
+
+    #[cold]
+    fn end_tables(&mut self) {
+        USED.set(self.nested);
+        let outer = if self.nested {
+            OUTER.with_borrow_mut(Vec::pop)
+        } else {
+            None
+        };
+        // What is dropped here may drop handles, which must find the tables free.
+        let inner = TABLES.replace(outer.unwrap_or_default());
+        drop(inner);
     }
 }
 
@@ -79,23 +96,9 @@ impl Drop for Scope {
     #[inline]
     fn drop(&mut self) {
         MODE.set(self.outer);
-        if USED.get() || self.outer_tables.is_some() {
+        if self.nested || USED.get() {
             self.end_tables();
         }
-    }
-}
-
-impl Scope {
-    #[cold]
-    fn end_tables(&mut self) {
-        USED.set(self.outer_tables.is_some());
-        // What is dropped here may drop handles, which must find the tables free.
-        let inner = TABLES.replace(
-            self.outer_tables
-                .take()
-                .map_or_else(Tables::default, |tables| *tables),
-        );
-        drop(inner);
     }
 }
 

@@ -30,7 +30,7 @@ pub(crate) fn address_space_headroom() -> u64 {
         .next()
         .and_then(|size| size.parse().ok())
         .unwrap_or(0);
-    limit.saturating_sub(pages.saturating_mul(rustix::param::page_size() as u64))
+    limit.saturating_sub(pages.saturating_mul(crate::os::page_size() as u64))
 }
 
 /// `getrlimit(RLIMIT_FSIZE)`: how long a file may get before SIGXFSZ; `u64::MAX` when unlimited.
@@ -43,7 +43,7 @@ fn physical_memory() -> u64 {
     // SAFETY: the call takes no memory of ours.
     let pages = unsafe { libc::sysconf(libc::_SC_PHYS_PAGES) };
     let pages = u64::try_from(pages).unwrap_or(0);
-    pages.saturating_mul(rustix::param::page_size() as u64)
+    pages.saturating_mul(crate::os::page_size() as u64)
 }
 
 /// `read("/proc/thread-self/cgroup")`, `read("/proc/thread-self/mountinfo")`: what the groups leave,

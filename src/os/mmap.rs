@@ -157,7 +157,7 @@ impl Mapping {
     pub(super) fn touch(&self, pages: Range<usize>) -> io::Result<()> {
         // Nobody waits on this word, so nobody is woken.
         let nobody = AtomicU32::new(0);
-        for page in pages.step_by(rustix::param::page_size()) {
+        for page in pages.step_by(crate::os::page_size()) {
             let word = self.base().wrapping_add(page).cast::<u32>();
             // SAFETY: the word is aligned and within the mapping, and no instruction accesses it
             // here, only the kernel.
@@ -181,7 +181,7 @@ impl Mapping {
     /// read as zero afterwards. The caller owns these bytes.
     pub(crate) fn discard(&self, offset: usize, len: usize) -> io::Result<()> {
         self.pages(offset, len)?;
-        let page = rustix::param::page_size();
+        let page = crate::os::page_size();
         let (start, end) = (offset.next_multiple_of(page), (offset + len) / page * page);
         if start >= end {
             return Ok(());
@@ -204,7 +204,7 @@ impl Mapping {
     fn pages(&self, offset: usize, len: usize) -> io::Result<Range<usize>> {
         match offset.checked_add(len) {
             Some(end) if end <= self.len => {
-                let page = rustix::param::page_size();
+                let page = crate::os::page_size();
                 let start = offset / page * page;
                 // The kernel maps whole pages, so that the last one is ours to its end.
                 let end = if len == 0 {
@@ -270,7 +270,7 @@ impl ForkPage {
     /// `mmap(NULL, page, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS)`,
     /// `madvise(MADV_WIPEONFORK)`
     pub(crate) fn new() -> io::Result<ForkPage> {
-        let len = rustix::param::page_size();
+        let len = crate::os::page_size();
         let access = ProtFlags::READ | ProtFlags::WRITE;
         let flags = MapFlags::PRIVATE;
         // SAFETY: the kernel picks a free range.
@@ -302,7 +302,7 @@ impl ForkPage {
 
 impl Drop for ForkPage {
     fn drop(&mut self) {
-        let len = rustix::param::page_size();
+        let len = crate::os::page_size();
         // SAFETY: the page is ours, in a forked child as well, until here.
         let unmapped = unsafe { rustix::mm::munmap(self.word.as_ptr().cast(), len) };
         debug_assert_eq!(unmapped, Ok(()));

@@ -31,3 +31,10 @@ pub(crate) mod spawn;
 
 #[cfg(test)]
 mod tests;
+
+/// `sysconf(_SC_PAGESIZE)`. Not from the auxiliary vector as rustix reads it: that fails under valgrind.
+#[allow(unsafe_code, reason = "one call")]
+pub(crate) fn page_size() -> usize {
+    // SAFETY: asks for a number.
+    unsafe { libc::sysconf(libc::_SC_PAGESIZE) as usize }
+}

@@ -123,8 +123,8 @@ impl RingObject {
 
     #[inline]
     fn word(&self, words: *const AtomicU64, index: u64) -> &AtomicU64 {
-        assert!(index < self.geometry.capacity);
-        // SAFETY: `words` has as many words as the ring has slots.
+        debug_assert!(index < self.geometry.capacity);
+        // SAFETY: `words` has as many words as the ring has slots, and `Laps` makes no index beyond them.
         unsafe { &*words.add(index as usize) }
     }
 
@@ -176,8 +176,8 @@ impl RingObject {
 
     #[inline]
     fn slot(&self, index: u64) -> *mut u64 {
-        assert!(index < self.geometry.capacity);
-        // SAFETY: below the capacity, so within the slots.
+        debug_assert!(index < self.geometry.capacity);
+        // SAFETY: `Laps` makes no index beyond the slots.
         unsafe { self.slots.add((index << self.stride_bits) as usize).cast() }
     }
 

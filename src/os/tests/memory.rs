@@ -14,7 +14,7 @@ const NOBODY: FileId = FileId { dev: 0, ino: 0 };
 
 /// How many pages of the file exist.
 fn pages(arena: &Arena) -> i64 {
-    let page = rustix::param::page_size() as i64;
+    let page = crate::os::page_size() as i64;
     rustix::fs::fstat(&arena.fd).unwrap().st_blocks * 512 / page
 }
 
@@ -81,7 +81,7 @@ fn the_mapping_is_neither_dumped_nor_copied() {
 #[test]
 fn a_forked_child_finds_a_hole_and_can_map_there() {
     let arena = Arena::new();
-    let page = rustix::param::page_size();
+    let page = crate::os::page_size();
     let child = fork(|| {
         let base = arena.map.base().cast();
         // SAFETY: the flag moves no byte.
@@ -104,7 +104,7 @@ fn a_forked_child_finds_a_hole_and_can_map_there() {
 
 #[test]
 fn dropped_in_a_forked_child_it_unmaps_nothing() {
-    let page = rustix::param::page_size();
+    let page = crate::os::page_size();
     // The heap kind is copied into the child, so that it can be seen there.
     let map = Mapping::heap(page).unwrap();
     let base = map.base();
@@ -141,7 +141,7 @@ fn memory_that_is_locked_in_advance_stays_sparse() {
 
 #[test]
 fn pages_come_and_go() {
-    let page = rustix::param::page_size();
+    let page = crate::os::page_size();
     let arena = Arena::new();
     let fd = Some(arena.fd.as_fd());
     arena
@@ -190,7 +190,7 @@ fn a_range_outside_of_the_mapping_is_refused() {
 
 #[test]
 fn shortage_is_an_error_and_no_signal() {
-    let page = rustix::param::page_size();
+    let page = crate::os::page_size();
     // Beyond the end of its file a mapping can have no pages.
     let fd = memfd::create("test", page as u64).unwrap();
     let map = Mapping::shared(&fd, 2 * page).unwrap();
@@ -219,7 +219,7 @@ fn before_5_14(body: impl FnOnce() + Send) {
 
 #[test]
 fn old_kernels_ask_the_file_only_if_it_is_the_right_one() {
-    let page = rustix::param::page_size();
+    let page = crate::os::page_size();
     let (arena, other) = (Arena::new(), Arena::new());
     before_5_14(|| {
         arena
@@ -249,12 +249,12 @@ fn touching_changes_nothing() {
         arena.map.touch(0..arena.map.len()).unwrap();
         assert_eq!(arena.word().load(Ordering::SeqCst), value);
     }
-    assert_eq!(pages(&arena), (1 << 20) / rustix::param::page_size() as i64);
+    assert_eq!(pages(&arena), (1 << 20) / crate::os::page_size() as i64);
 }
 
 #[test]
 fn the_heap_needs_no_pages_secured() {
-    let page = rustix::param::page_size();
+    let page = crate::os::page_size();
     let map = Mapping::heap(4 * page).unwrap();
     map.populate(None, NOBODY, 0, 4 * page).unwrap();
     // SAFETY: the page is mapped and nobody else knows it.
