@@ -98,6 +98,22 @@ impl Arena {
             .compare_exchange(word.0, free.0, AcqRel, Relaxed);
     }
 
+    /// Makes the row that of the child which was just started: from now on it stays reserved as long as the child lives,
+    /// whatever becomes of this process.
+    pub(crate) fn hand_over(&self, seat: Reservation, pid: u32) {
+        let word = MemberWord::new(
+            MemberWord::RESERVED,
+            self.me().into(),
+            seat.generation.into(),
+        );
+        let joining = MemberWord::new(MemberWord::JOINING, pid.into(), seat.generation.into());
+        // A failure means that the child was quicker.
+        let _ = self
+            .row(seat.id)
+            .word
+            .compare_exchange(word.0, joining.0, AcqRel, Relaxed);
+    }
+
     /// Makes this process the member for which the row was reserved.
     pub(super) fn take_seat(&self, seat: Reservation) -> io::Result<()> {
         if seat.id == 0 || !self.ids().contains(&seat.id) {
@@ -105,16 +121,23 @@ impl Arena {
         }
         let identity = Identity::current()?;
         let row = self.row(seat.id);
-        let word = MemberWord(row.word.load(Acquire));
-        let expected = (MemberWord::RESERVED, u64::from(seat.generation));
-        if (word.state(), word.generation()) != expected {
-            return Err(Error::StaleHandle.into());
-        }
         let pid = u64::from(identity.pid);
         let joining = MemberWord::new(MemberWord::JOINING, pid, seat.generation.into());
-        row.word
-            .compare_exchange(word.0, joining.0, AcqRel, Relaxed)
-            .map_err(|_| Error::StaleHandle)?;
+        loop {
+            let word = MemberWord(row.word.load(Acquire));
+            let kept = matches!(word.state(), MemberWord::RESERVED | MemberWord::JOINING);
+            if !kept || word.generation() != u64::from(seat.generation) {
+                return Err(Error::StaleHandle.into());
+            }
+            // A failure means that the parent hands it over.
+            if row
+                .word
+                .compare_exchange(word.0, joining.0, AcqRel, Relaxed)
+                .is_ok()
+            {
+                break;
+            }
+        }
         write_identity(row, &identity);
         let alive = MemberWord::new(MemberWord::ALIVE, pid, seat.generation.into());
         row.word.store(alive.0, Release);

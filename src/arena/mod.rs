@@ -213,9 +213,13 @@ impl Arena {
         })))
     }
 
-    /// Maps the arena again in a child that this crate forked, at the same address, and takes the reserved row. Every
-    /// object that the parent held is held by the child too before this returns.
-    pub(crate) fn rejoin_after_fork(&self, seat: Reservation) -> io::Result<()> {
+    /// Maps the arena again in a child that this crate forked, at the same address, and takes the reserved row. `held` is
+    /// what [`hold_for_copy`](Self::hold_for_copy) returned before the fork.
+    pub(crate) fn rejoin_after_fork(
+        &self,
+        seat: Reservation,
+        held: &[(u32, u64)],
+    ) -> io::Result<()> {
         let fd = self.fd().ok_or(io::ErrorKind::Unsupported)?;
         let mapping = Mapping::shared_at(fd, self.0.mapping.base(), self.0.layout.len as usize)?;
         // The parent's `Mapping` value, copied by the fork, owns these addresses again.
@@ -225,7 +229,8 @@ impl Arena {
         }
         self.take_seat(seat)?;
         self.0.fork_page.rearm();
-        self.hold_again()
+        self.hold_again(held);
+        Ok(())
     }
 
     /// An error in a process that a foreign `fork` made: the arena is not mapped there.

@@ -13,7 +13,6 @@ use crate::primitive::AtomicU64;
 use crate::primitive::private::AtomicU64 as PrivateU64;
 use std::any::Any;
 use std::fmt;
-use std::io;
 use std::sync::atomic::Ordering::{AcqRel, Acquire, Relaxed, Release};
 use std::sync::{Arc, Weak};
 
@@ -481,19 +480,35 @@ impl Arena {
         Arc::downcast(local).ok()
     }
 
-    /// After a fork by this crate: this member too holds what its parent held.
-    pub(super) fn hold_again(&self) -> io::Result<()> {
+    /// Before a fork by this crate: lets the copy that will take this seat hold what this member holds. In the copy it
+    /// would be too late, this process may have let go by then. Says where the holders are, by block.
+    pub(crate) fn hold_for_copy(&self, seat: Reservation) -> Result<Vec<(u32, u64)>, Error> {
+        let word = HolderWord::new(HolderWord::MEMBER, seat.id.into(), seat.generation.into());
         let locals = self.0.locals.lock().unwrap_or_else(|e| e.into_inner());
-        for entry in locals.values() {
+        let mut held = Vec::new();
+        for (&index, entry) in &*locals {
             let Some(local) = entry.local.upgrade() else {
                 continue;
             };
-            let Some(object) = (entry.object)(&*local) else {
-                continue;
-            };
-            let holder = object.view().add_holder(self.my_word())?;
-            object.offset.store(holder.offset, Relaxed);
+            if let Some(object) = (entry.object)(&*local) {
+                held.push((index, object.view().add_holder(word)?.offset));
+            }
         }
-        Ok(())
+        Ok(held)
+    }
+
+    /// In the copy: these holders are its own.
+    pub(super) fn hold_again(&self, held: &[(u32, u64)]) {
+        let locals = self.0.locals.lock().unwrap_or_else(|e| e.into_inner());
+        for (index, offset) in held {
+            let local = locals
+                .get(index)
+                .and_then(|entry| Some((entry.object, entry.local.upgrade()?)));
+            if let Some((object_of, local)) = local
+                && let Some(object) = object_of(&*local)
+            {
+                object.offset.store(*offset, Relaxed);
+            }
+        }
     }
 }

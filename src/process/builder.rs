@@ -235,10 +235,13 @@ impl Prepared {
 
     /// The child is there: from now on it is waited for, and its seat is its own.
     pub(super) fn started<R>(self, spawned: Spawned) -> io::Result<Process<R>> {
+        let arena = self.record.arena();
+        // Whatever becomes of this process now, the child finds its seat and its arguments.
+        arena.hand_over(self.reservation(), spawned.pid);
         let entry = Entry {
             name: self.introduction.name,
             daemon: self.introduction.daemon,
-            arena: self.record.arena().clone(),
+            arena: arena.clone(),
             seat: self.seat.keep(),
             death: self.death.map(|(_, write)| write),
         };

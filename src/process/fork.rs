@@ -46,12 +46,16 @@ where
 {
     // Looked at here, where it can be said; the child needs it to map the memory again.
     prepared.record.arena().fd().ok_or_else(memory_closed)?;
+    let held = prepared
+        .record
+        .arena()
+        .hold_for_copy(prepared.reservation())?;
     // What is buffered would be written by both.
     let _ = io::stdout().flush();
     match fork::fork()? {
         Fork::Parent(spawned) => prepared.started(spawned),
         Fork::Child => {
-            if let Err(error) = enter(&mut prepared) {
+            if let Err(error) = enter(&mut prepared, &held) {
                 let _ = writeln!(
                     io::stderr(),
                     "multiprocess: a child could not start: {error}"
@@ -64,7 +68,7 @@ where
 }
 
 /// Makes the copy a process of its own.
-fn enter(prepared: &mut Prepared) -> io::Result<()> {
+fn enter(prepared: &mut Prepared, held: &[(u32, u64)]) -> io::Result<()> {
     registry::forget_after_fork();
     if let Some((read, write)) = prepared.death.take() {
         drop(write);
@@ -74,7 +78,7 @@ fn enter(prepared: &mut Prepared) -> io::Result<()> {
     prepared
         .record
         .arena()
-        .rejoin_after_fork(prepared.reservation())?;
+        .rejoin_after_fork(prepared.reservation(), held)?;
     me::introduce(prepared.introduction.clone());
     Ok(())
 }

@@ -14,6 +14,7 @@ const SLICE: Duration = Duration::from_millis(100);
 const BRIEFLY: Duration = Duration::from_millis(1);
 const MAX_SPINS: u32 = 512;
 const MIN_SPINS: u32 = 16;
+const MAX_TURN: u32 = 16;
 const YIELDS: u32 = 4;
 
 /// How long spinning has paid lately, private to a process and an event.
@@ -93,8 +94,14 @@ impl Wait<'_> {
         mut attempt: impl FnMut(bool) -> Progress<T>,
     ) -> Option<T> {
         let budget = self.spin.budget();
-        for spins in 0..budget {
-            std::hint::spin_loop();
+        let (mut spins, mut turn) = (0, 1);
+        while spins < budget {
+            // Longer and longer pauses: the peer gets on meanwhile with lines that nobody polls.
+            for _ in 0..turn {
+                std::hint::spin_loop();
+            }
+            spins += turn;
+            turn = (turn * 2).min(MAX_TURN);
             if hint() {
                 if let Progress::Done(value) = attempt(false) {
                     self.spin.won(spins);

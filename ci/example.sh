@@ -1,0 +1,9 @@
+#!/usr/bin/env bash
+# The examples, as the README has them; the pipeline once undisturbed and once with a worker killed.
+set -euo pipefail
+cd "$(dirname "$0")/.."
+set -x
+cargo run --release --example hello
+cargo run --release --example survive
+cargo run --release --example pipeline -- src
+cargo run --release --example pipeline -- src --kill-worker

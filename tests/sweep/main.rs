@@ -1,0 +1,22 @@
+//! Kill sweeps: a victim runs one operation under ptrace, instruction by instruction, and is
+//! killed at one of them; then the survivors must be able to go on, and the books must balance.
+//! Again, for the next instruction, until the operation is through.
+//!
+//! `SWEEP_STRIDE` thins the kill points: 1 takes all (see ci/sweep.sh), by default most of those
+//! far from any write to shared memory are left out.
+
+#![allow(unsafe_code)] // ptrace, and the victim's trap
+
+mod arch;
+mod arena;
+mod process;
+mod queue;
+mod repair;
+mod ring;
+mod selftest;
+mod sleepers;
+mod stepper;
+mod sweep;
+mod trace;
+mod victim;
+mod watch;

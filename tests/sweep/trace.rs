@@ -1,0 +1,286 @@
+//! The first, unharmed run of an operation: every step with its effect; and from it the points at
+//! which the operation is killed in the rounds that follow.
+//!
+//! Which steps write shared memory is found by effect: before a step that addresses a shared
+//! mapping (by its registers and address form) and after it, that memory is compared. A store
+//! that changes nothing is the same to a survivor as no store. What this misses: scatter stores
+//! and other instructions whose address is not in their address form (masked-move by `rdi`), and
+//! writes that the kernel makes in a system call (each of those is a kill point anyway).
+
+use std::collections::HashMap;
+use std::fs;
+
+use crate::arch::Class;
+use crate::stepper::{End, Next, Stepper, Stop, read_memory};
+
+/// One step of the unharmed run.
+#[derive(Clone, Copy, Debug)]
+pub struct Step {
+    pub pc: u64,
+    pub effect: Effect,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Effect {
+    None,
+    /// Shared memory changed.
+    Write,
+    /// A locked instruction on shared memory, whether it changed anything or not.
+    Atomic,
+    Syscall,
+    /// A system call in which the victim slept until the survivors did something.
+    Blocked,
+}
+
+/// The unharmed run.
+#[derive(Debug)]
+pub struct Trace {
+    pub steps: Vec<Step>,
+    /// True when the victim ended by itself; else it came to its second mark.
+    pub ended: Option<End>,
+    maps: Vec<Mapping>,
+}
+
+#[derive(Clone, Debug)]
+struct Mapping {
+    start: u64,
+    end: u64,
+    offset: u64,
+    shared: bool,
+    name: String,
+}
+
+/// Steps a victim from its first mark to its second, or to its end. `unblock` is called when the
+/// victim sleeps.
+pub fn trace(stepper: &mut Stepper, unblock: &mut dyn FnMut()) -> Result<Trace, String> {
+    let mut steps = Vec::new();
+    let mut maps = mappings(stepper.pid());
+    let ended = loop {
+        let next = stepper.next()?;
+        let before = shared_memory(stepper.pid(), &maps, &next);
+        let mut stop = stepper.step()?;
+        let mut effect = match next.insn.class {
+            Class::Syscall => Effect::Syscall,
+            Class::Atomic if before.is_some() => Effect::Atomic,
+            _ => Effect::None,
+        };
+        if stop == Stop::Blocked {
+            effect = Effect::Blocked;
+            unblock();
+            stop = stepper.wait()?;
+        }
+        match stop {
+            Stop::Mark => break None,
+            Stop::Ended(end) => {
+                steps.push(Step {
+                    pc: next.pc,
+                    effect,
+                });
+                break Some(end);
+            }
+            _ => {}
+        }
+        if let Some((address, before)) = before
+            && effect == Effect::None
+        {
+            let mut after = vec![0; before.len()];
+            read_memory(stepper.pid(), address, &mut after);
+            if before != after {
+                effect = Effect::Write;
+            }
+        }
+        if next.syscall().is_some_and(changes_mappings) {
+            maps = mappings(stepper.pid());
+        }
+        steps.push(Step {
+            pc: next.pc,
+            effect,
+        });
+    };
+    Ok(Trace { steps, ended, maps })
+}
+
+fn changes_mappings(syscall: u64) -> bool {
+    let syscall = syscall as i64;
+    [libc::SYS_mmap, libc::SYS_mremap, libc::SYS_munmap].contains(&syscall)
+}
+
+/// The bytes that a step may write, where a shared mapping holds them.
+fn shared_memory(pid: i32, maps: &[Mapping], next: &Next) -> Option<(u64, Vec<u8>)> {
+    let (address, length) = next.touched?;
+    let (from, to) = (address, address.saturating_add(length));
+    let map = maps
+        .iter()
+        .find(|map| map.shared && map.start < to && from < map.end)?;
+    let (from, to) = (from.max(map.start), to.min(map.end));
+    let mut bytes = vec![0; (to - from) as usize];
+    read_memory(pid, from, &mut bytes);
+    Some((from, bytes))
+}
+
+fn mappings(pid: i32) -> Vec<Mapping> {
+    let text = fs::read_to_string(format!("/proc/{pid}/maps")).unwrap_or_default();
+    text.lines().filter_map(mapping).collect()
+}
+
+fn mapping(line: &str) -> Option<Mapping> {
+    let mut fields = line.split_ascii_whitespace();
+    let (start, end) = fields.next()?.split_once('-')?;
+    let rights = fields.next()?;
+    let number = |text: &str| u64::from_str_radix(text, 16).ok();
+    Some(Mapping {
+        start: number(start)?,
+        end: number(end)?,
+        offset: number(fields.next()?)?,
+        shared: rights.ends_with('s') && rights.contains('w'),
+        name: fields.nth(2).unwrap_or("?").to_string(),
+    })
+}
+
+impl Trace {
+    pub fn len(&self) -> usize {
+        self.steps.len()
+    }
+
+    /// True when the victim slept in a system call.
+    pub fn slept(&self) -> bool {
+        self.steps.iter().any(|step| step.effect == Effect::Blocked)
+    }
+
+    /// Where step `n` is, as an offset in a file that objdump and addr2line know.
+    pub fn place(&self, n: usize) -> String {
+        let Some(step) = self.steps.get(n) else {
+            return "the end".into();
+        };
+        let map = self
+            .maps
+            .iter()
+            .find(|map| map.start <= step.pc && step.pc < map.end);
+        match map {
+            Some(map) => {
+                let file = map.name.rsplit('/').next().unwrap_or_default();
+                format!("{file}+{:#x}", step.pc - map.start + map.offset)
+            }
+            None => format!("{:#x}", step.pc),
+        }
+    }
+
+    /// What lies around a kill point: the last effect before it, the next step, the next effect.
+    pub fn around(&self, n: usize) -> String {
+        let effect = |m: &usize| self.steps[*m].effect != Effect::None;
+        let tell = |m: Option<usize>| match m {
+            Some(m) => format!("{:?} {m} at {}", self.steps[m].effect, self.place(m)),
+            None => "nothing".into(),
+        };
+        let before = tell((0..n.min(self.len())).rev().find(effect));
+        let behind = tell((n..self.len()).find(effect));
+        format!("before {}, between {before} and {behind}", self.place(n))
+    }
+
+    /// How a kill point is reached without stepping all the way: run to an address so many
+    /// times, then step the rest. `None` when stepping is as good.
+    pub fn shortcut(&self, n: usize) -> Option<(u64, usize, usize)> {
+        const WORTH: usize = 100;
+        let mut anchor = n.min(self.len().checked_sub(1)?);
+        // In a repeated instruction the breakpoint is met once only.
+        while anchor > 0 && self.steps[anchor - 1].pc == self.steps[anchor].pc {
+            anchor -= 1;
+        }
+        let pc = self.steps[anchor].pc;
+        let arrivals = (0..=anchor)
+            .filter(|&j| self.steps[j].pc == pc && (j == 0 || self.steps[j - 1].pc != pc))
+            .count();
+        (arrivals + WORTH < anchor).then_some((pc, arrivals, n - anchor))
+    }
+}
+
+/// Where a victim is killed: after so many steps, or asleep in the step that follows them.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub struct Point {
+    pub after: usize,
+    pub asleep: bool,
+}
+
+/// Longer operations are not swept instruction by instruction.
+const LONG: usize = 20_000;
+
+/// Chooses the kill points: every instruction; of one that is come by very often, a sample of the
+/// times. In a long operation, every system call, every locked instruction and every write to
+/// shared memory, before and after; of the rest, and of long runs of one and the same writing
+/// instruction, a sample. `stride` above 1 thins them, but not near a locked instruction.
+pub fn plan(steps: &[Step], stride: usize) -> Vec<Point> {
+    /// Steps on each side of a locked instruction.
+    const NEAR: usize = 3;
+    /// Samples of the steps without effect, and of those of one writing instruction.
+    const SAMPLES: usize = 200;
+    const WRITES: usize = 100;
+    /// Arrivals at one instruction that are never thinned, first and last.
+    const EDGES: usize = 3;
+    /// Arrivals at one instruction without effect that are kill points.
+    const PASSES: usize = 100;
+
+    let length = steps.len();
+    let mut chosen = vec![false; length + 1];
+    let long = length > LONG;
+    let every = if long {
+        stride * length / SAMPLES
+    } else {
+        stride
+    };
+    let mut passes: HashMap<u64, usize> = HashMap::new();
+    for step in steps {
+        *passes.entry(step.pc).or_default() += 1;
+    }
+    let mut passed: HashMap<u64, usize> = HashMap::new();
+    for (n, step) in steps.iter().enumerate() {
+        let nth = passed.entry(step.pc).or_default();
+        *nth += 1;
+        let rare = *nth % (passes[&step.pc] / PASSES).max(1) == 0;
+        chosen[n] = n % every == 0 && rare;
+    }
+    chosen[length] = true;
+    let mut total: HashMap<u64, usize> = HashMap::new();
+    for step in steps.iter().filter(|step| step.effect != Effect::None) {
+        *total.entry(step.pc).or_default() += 1;
+    }
+    let mut seen: HashMap<u64, usize> = HashMap::new();
+    for (n, step) in steps.iter().enumerate() {
+        if step.effect == Effect::None {
+            continue;
+        }
+        let nth = seen.entry(step.pc).or_default();
+        *nth += 1;
+        let total = total[&step.pc];
+        let edge = *nth <= EDGES || *nth + EDGES > total;
+        let keep = match step.effect {
+            Effect::Atomic if stride == 1 => total <= 4 * WRITES || *nth % (total / WRITES) == 0,
+            _ => *nth % (stride * (total / WRITES).max(1)) == 0,
+        };
+        if !edge && !keep {
+            continue;
+        }
+        let near = match step.effect {
+            Effect::Atomic if !long => NEAR,
+            _ => 0,
+        };
+        chosen[n.saturating_sub(near)..=(n + 1 + near).min(length)].fill(true);
+    }
+    let mut points: Vec<Point> = (0..=length)
+        .filter(|&n| chosen[n])
+        .map(|after| Point {
+            after,
+            asleep: false,
+        })
+        .collect();
+    let asleep = steps
+        .iter()
+        .enumerate()
+        .filter(|(_, step)| step.effect == Effect::Blocked)
+        .map(|(after, _)| Point {
+            after,
+            asleep: true,
+        });
+    points.extend(asleep);
+    points.sort();
+    points
+}

@@ -1,0 +1,41 @@
+//! What runs inside a victim: the operation between two marks.
+
+use std::time::{Duration, Instant};
+
+use crate::arch::trap;
+
+/// Runs an operation between two marks, once a tracer is there.
+#[inline(always)]
+pub fn marked<R>(operation: impl FnOnce() -> R) -> R {
+    await_tracer();
+    trap();
+    let result = operation();
+    trap();
+    result
+}
+
+/// A single mark, once a tracer is there.
+#[inline(always)]
+pub fn mark() {
+    await_tracer();
+    trap();
+}
+
+/// A mark without a tracer would kill; a victim whose tracer does not come gives up.
+#[inline(never)]
+pub fn await_tracer() {
+    const LONG: Duration = Duration::from_secs(30);
+    let start = Instant::now();
+    while !is_traced() {
+        assert!(start.elapsed() < LONG, "no tracer has come");
+        std::thread::sleep(Duration::from_micros(100));
+    }
+}
+
+fn is_traced() -> bool {
+    let status = std::fs::read_to_string("/proc/self/status").unwrap_or_default();
+    let tracer = status
+        .lines()
+        .find_map(|line| line.strip_prefix("TracerPid:"));
+    tracer.is_some_and(|pid| pid.trim() != "0")
+}
