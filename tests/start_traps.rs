@@ -201,7 +201,7 @@ fn starting_with_overlapping_descriptors() {
     }
     // The lowest free numbers are not for the family's memory, and free again when it has another.
     let low = [(); 3].map(|()| File::open("/dev/null").unwrap());
-    multiprocess::family::stats().unwrap();
+    multiprocess::family::stats();
     drop(low);
     let directory = Directory::new("fds");
     let expected: Vec<String> = (0..40).map(|i| i.to_string()).collect();

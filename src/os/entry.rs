@@ -45,7 +45,9 @@ pub(crate) const VARIABLE: &CStr = match CStr::from_bytes_with_nul(&NAME_BYTES) 
     Err(_) => panic!("a version has no zero byte"),
 };
 
-#[cfg_attr(not(miri), used, unsafe(link_section = ".init_array"))]
+/// Early among the constructors (Rust's own, for `std::env::args`, is 00099), so that what others open comes after the
+/// descriptors were looked at.
+#[cfg_attr(not(miri), used, unsafe(link_section = ".init_array.00100"))]
 static HOOK: image::Constructor = hook;
 
 /// Set by the hook: proof that children will find theirs.
