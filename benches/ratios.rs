@@ -39,10 +39,14 @@ use Bar::{AnyCost, AnySpeed, Cost, Speed};
 /// One side of a case: nanoseconds for one message, round trip, process...
 type Side<'a> = Box<dyn FnMut() -> f64 + 'a>;
 
-/// How thoroughly to measure.
+/// How thoroughly to measure, and what came of it.
 #[derive(Debug)]
 struct Table {
     full: bool,
+    /// Samples a side.
+    samples: usize,
+    /// How long one sample takes.
+    sample_time: Duration,
     words: Vec<String>,
     failed: bool,
     missed: u32,
@@ -51,8 +55,11 @@ struct Table {
 fn main() -> ExitCode {
     start::exit_if_asked();
     let arguments: Vec<String> = std::env::args().skip(1).collect();
+    let full = arguments.iter().any(|a| a == "--bench");
     let mut table = Table {
-        full: arguments.iter().any(|a| a == "--bench"),
+        full,
+        samples: if full { 15 } else { 1 },
+        sample_time: Duration::from_millis(if full { 80 } else { 1 }),
         words: arguments
             .into_iter()
             .filter(|a| !a.starts_with('-'))
@@ -90,16 +97,6 @@ impl Table {
         self.words.is_empty() || self.words.iter().any(|word| name.contains(word.as_str()))
     }
 
-    /// How long one sample takes.
-    fn sample_time(&self) -> Duration {
-        Duration::from_millis(if self.full { 80 } else { 1 })
-    }
-
-    /// Samples a side.
-    fn samples(&self) -> usize {
-        if self.full { 9 } else { 1 }
-    }
-
     /// `count` for the table, a small one for a test.
     fn many(&self, count: usize) -> usize {
         if self.full { count } else { count / 100 + 2 }
@@ -107,7 +104,7 @@ impl Table {
 
     /// Something that is timed `n` times in a row, with an `n` that gives a sample the right length.
     fn timed<'a>(&self, mut time: impl FnMut(u64) -> Duration + 'a) -> Side<'a> {
-        let aim = self.sample_time();
+        let aim = self.sample_time;
         let mut n = 1u64;
         loop {
             let begin = Instant::now();
@@ -156,7 +153,7 @@ impl Table {
         let outcome = catch_unwind(AssertUnwindSafe(|| {
             let (mut ours, mut theirs) = sides(self);
             let (mut a, mut b) = (Vec::new(), Vec::new());
-            for i in 0..self.samples() {
+            for i in 0..self.samples {
                 // The order changes too, so that whatever drifts does not favour one side.
                 if i % 2 == 0 {
                     a.push(ours());
@@ -210,8 +207,8 @@ impl Table {
         if self.full {
             println!(
                 "\nTimes are medians of {} samples of about {} ms; the ratio is the quotient of the medians, the range that of the pairs. {} bars missed.",
-                self.samples(),
-                self.sample_time().as_millis(),
+                self.samples,
+                self.sample_time.as_millis(),
                 self.missed,
             );
         }
@@ -220,7 +217,7 @@ impl Table {
     /// What the machine costs in this run.
     fn base(&self) {
         let say = |name: &str, mut side: Side<'_>| {
-            let mut values: Vec<f64> = (0..self.samples()).map(|_| side()).collect();
+            let mut values: Vec<f64> = (0..self.samples).map(|_| side()).collect();
             let middle = median(&mut values);
             let last = values[values.len() - 1];
             println!(
@@ -230,7 +227,9 @@ impl Table {
                 readable(last)
             );
         };
-        println!("base case, CPUs {:?}", cpus());
+        let load = std::fs::read_to_string("/proc/loadavg").unwrap_or_default();
+        let load = load.split(' ').next().unwrap_or_default();
+        println!("base case, CPUs {:?}, load before {load}", cpus());
         if has_two_cpus() {
             say("cache line, there and back", self.slow(cache_line()));
         }
@@ -330,7 +329,12 @@ impl Table {
             });
             meetings.push(("round trip, two asleep", Meeting::Paused));
         }
+        let (samples, sample_time) = (self.samples, self.sample_time);
         for (name, meeting) in meetings {
+            if meeting == Meeting::Paused && self.full {
+                // How long a CPU takes to wake up changes from one moment to the next.
+                (self.samples, self.sample_time) = (samples * 4, sample_time / 4);
+            }
             self.case(name, Cost(1.3), "raw futex", |t| {
                 (t.slow(ours::exchange(meeting)), t.slow(futex(meeting)))
             });
@@ -343,6 +347,7 @@ impl Table {
                 (t.slow(ours::exchange(meeting)), t.slow(rival))
             });
         }
+        (self.samples, self.sample_time) = (samples, sample_time);
     }
 
     fn processes(&mut self) {
@@ -363,15 +368,12 @@ impl Table {
             (t.timed(repeat(start::ours)), t.timed(repeat(start::fork)))
         });
         let megabytes = self.many(500);
-        self.case("start+join, 500 MiB", AnyCost, "the same without", |t| {
-            let with_ballast = move |n| {
-                let ballast = start::ballast(megabytes << 20);
-                let time = repeat(start::ours)(n);
-                drop(std::hint::black_box(ballast));
-                time
-            };
-            (t.timed(with_ballast), t.timed(repeat(start::ours)))
-        });
+        self.grown(
+            "start+join, 500 MiB",
+            "without them",
+            |t| t.timed(repeat(start::ours)),
+            || Box::new(start::ballast(megabytes << 20)),
+        );
     }
 
     fn growth(&mut self) {
@@ -382,24 +384,38 @@ impl Table {
         });
         let members = self.many(64);
         let kills = self.many(1000);
-        self.grown("put+get, 64 members", "alone", || {
+        let exchange = |t: &Self| {
+            let queue = growth::queue();
+            t.timed(move |n| growth::put_and_get(&queue, n))
+        };
+        self.grown("put+get, 64 members", "alone", exchange, || {
             Box::new(Idle::start(members))
         });
-        self.grown("put+get, 1000 kills", "before", || {
+        self.grown("put+get, 1000 kills", "before", exchange, || {
+            growth::kill(&growth::queue(), kills);
+            Box::new(())
+        });
+        let pair = |t: &Self| t.team(1, ours::queue::<u64>(1, CAPACITY));
+        self.grown("u64 1to1, 1000 kills", "before", pair, || {
             growth::kill(&growth::queue(), kills);
             Box::new(())
         });
     }
 
-    /// Measures what a put and a get in one process cost, and again once `grow` has run and while its result lives.
-    fn grown(&mut self, name: &str, rival: &str, grow: impl FnOnce() -> Box<dyn Any>) {
+    /// Measures what something costs, and again once `grow` has run and while its result lives.
+    fn grown<'a>(
+        &mut self,
+        name: &str,
+        rival: &str,
+        side: impl FnOnce(&Self) -> Side<'a>,
+        grow: impl FnOnce() -> Box<dyn Any>,
+    ) {
         if !self.wants(name) {
             return;
         }
         let outcome = catch_unwind(AssertUnwindSafe(|| {
-            let queue = growth::queue();
-            let mut side = self.timed(|n| growth::put_and_get(&queue, n));
-            let mut samples = || (0..self.samples()).map(|_| side()).collect();
+            let mut side = side(self);
+            let mut samples = || (0..self.samples).map(|_| side()).collect();
             let before = samples();
             let grown = grow();
             let after = samples();

@@ -2,7 +2,6 @@
 #![forbid(unsafe_code)]
 
 use crate::arena;
-use crate::error::Error;
 use std::collections::BTreeMap;
 use std::io;
 
@@ -50,8 +49,8 @@ impl Config {
 /// ```
 ///
 /// # Errors
-/// [`Error::AlreadyConfigured`] after the first use or a first call (a child is always configured),
-/// [`Error::InvalidConfig`].
+/// [`Error::AlreadyConfigured`](crate::Error::AlreadyConfigured) after the first use or a first call (a child is always configured),
+/// [`Error::InvalidConfig`](crate::Error::InvalidConfig).
 pub fn configure(config: Config) -> io::Result<()> {
     Ok(arena::configure(config.arena_limit, config.max_members)?)
 }

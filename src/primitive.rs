@@ -25,7 +25,6 @@ pub(crate) use imp::{AtomicU32, AtomicU64, fence};
 
 /// Atomics that stay in this process and are part of no modelled protocol.
 pub(crate) mod private {
-    pub(crate) type AtomicBool = core::sync::atomic::AtomicBool;
     pub(crate) type AtomicU32 = core::sync::atomic::AtomicU32;
     pub(crate) type AtomicU64 = core::sync::atomic::AtomicU64;
 }
@@ -77,11 +76,6 @@ pub(crate) struct FutexWord(AtomicU32);
 
 #[cfg(not(all(test, loom)))]
 impl FutexWord {
-    #[cfg(test)]
-    pub(crate) fn new(value: u32) -> Self {
-        FutexWord(AtomicU32::new(value))
-    }
-
     #[inline]
     pub(crate) fn word(&self) -> &AtomicU32 {
         &self.0

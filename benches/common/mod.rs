@@ -5,6 +5,7 @@
 //! pass a message differ.
 
 #![allow(dead_code)] // each bench takes its part
+#![allow(clippy::disallowed_types)] // no models here, so plain atomics
 
 pub mod copy;
 pub mod exchange;

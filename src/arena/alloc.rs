@@ -77,10 +77,6 @@ impl OwnedBlock<'_> {
         block
     }
 
-    pub(super) fn base(&self) -> *mut u8 {
-        self.base
-    }
-
     pub(super) fn arena(&self) -> &Arena {
         self.arena
     }
@@ -153,8 +149,7 @@ impl Arena {
         } else {
             slot * CLASSES[word.class() as usize]
         };
-        // SAFETY: the block lies within its chunk.
-        unsafe { self.chunk_base(chunk).add(offset as usize) }
+        self.chunk_base(chunk).wrapping_add(offset as usize)
     }
 
     /// How many bytes the block has; at least what was asked for.

@@ -158,7 +158,7 @@ impl Arena {
         self.collect(true);
         let mut stats = Stats {
             limit: self.0.layout.chunks * super::layout::CHUNK,
-            members: self.members().len(),
+            members: self.members(),
             repairs: self.repairs(),
             ..Stats::default()
         };

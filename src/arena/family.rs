@@ -30,11 +30,6 @@ pub(crate) fn family() -> io::Result<&'static Arena> {
     Ok(FAMILY.get_or_init(|| arena))
 }
 
-/// The family's arena if this process has used it already.
-pub(crate) fn existing() -> Option<&'static Arena> {
-    FAMILY.get().filter(|arena| arena.check().is_ok())
-}
-
 /// Sets how the family will be made. `None` keeps the default.
 pub(crate) fn configure(limit: Option<u64>, max_members: Option<u32>) -> Result<(), Error> {
     let mut config = CONFIG.lock().unwrap_or_else(|e| e.into_inner());

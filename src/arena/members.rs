@@ -22,13 +22,6 @@ pub(crate) struct Reservation {
     pub(crate) generation: u32,
 }
 
-/// A member as seen by another one.
-#[derive(Clone, Copy, Debug)]
-pub(crate) struct Member {
-    pub(crate) id: MemberId,
-    pub(crate) pid: u32,
-}
-
 /// Members known to be dead before a repair began; nothing of theirs changes any more except by repair.
 #[derive(Debug, Default)]
 pub(crate) struct Dead(Vec<(MemberId, MemberWord)>);
@@ -245,15 +238,11 @@ impl Arena {
         MemberWord(self.row(id).word.load(Acquire)).generation()
     }
 
-    /// The living members.
-    pub(crate) fn members(&self) -> Vec<Member> {
+    /// How many members live.
+    pub(super) fn members(&self) -> usize {
         self.ids()
-            .filter_map(|id| {
-                let word = MemberWord(self.row(id).word.load(Acquire));
-                let pid = word.pid() as u32;
-                (word.state() == MemberWord::ALIVE).then_some(Member { id, pid })
-            })
-            .collect()
+            .filter(|&id| MemberWord(self.row(id).word.load(Acquire)).state() == MemberWord::ALIVE)
+            .count()
     }
 }
 

@@ -33,9 +33,8 @@ use std::sync::atomic::Ordering::{Acquire, Relaxed, Release};
 use std::sync::{Arc, Mutex};
 
 pub(crate) use alloc::{Block, OwnedBlock};
-pub(crate) use collect::Stats;
-pub(crate) use family::{configure, enter, existing, family};
-pub(crate) use members::{Dead, Member, Reservation};
+pub(crate) use family::{configure, enter, family};
+pub(crate) use members::{Dead, Reservation};
 pub(crate) use object::{Kind, Local, Object, ObjectSpec, Shared, View, Visitor, Words};
 pub(crate) use parcel::Parcel;
 pub(crate) use words::{MAX_MEMBERS, MEMBER_BITS, MemberId};
@@ -145,16 +144,16 @@ impl Arena {
             .populate(fd.as_ref().map(AsFd::as_fd), file, 0, head)
             .map_err(no_memory)?;
         let membarrier = fd.is_some() && crate::os::membarrier::supported();
-        let header = mapping.base().cast::<Header>();
-        // SAFETY: the header is the first page of a fresh mapping that nobody else knows; the atomics stay zero.
-        unsafe {
-            (&raw mut (*header).magic).write(MAGIC);
-            (&raw mut (*header).version).write(version());
-            (&raw mut (*header).nonce).write(nonce);
-            (&raw mut (*header).chunks).write(layout.chunks);
-            (&raw mut (*header).max_members).write(layout.max_members);
-            (&raw mut (*header).membarrier).write(membarrier.into());
-        }
+        let words = [
+            MAGIC,
+            version(),
+            nonce,
+            layout.chunks,
+            layout.max_members,
+            membarrier.into(),
+        ];
+        // SAFETY: the header begins with these six words, on the first page of a fresh mapping that nobody else knows.
+        unsafe { mapping.base().cast::<[u64; 6]>().write(words) };
         let arena = Arena::view(mapping, fd, file, layout, membarrier, kinds)?;
         arena.join_first()?;
         Ok(arena)
@@ -255,10 +254,6 @@ impl Arena {
         (memfd::file_id(fd).ok()? == self.0.file).then_some(fd)
     }
 
-    pub(crate) fn nonce(&self) -> u64 {
-        self.header().nonce
-    }
-
     /// Bytes from the start of the arena to `block`'s first byte.
     pub(crate) fn offset_of(&self, block: Block) -> u64 {
         self.address(block) as u64 - self.0.mapping.base() as u64
@@ -266,6 +261,11 @@ impl Arena {
 
     pub(crate) fn same(&self, other: &Arena) -> bool {
         Arc::ptr_eq(&self.0, &other.0)
+    }
+
+    #[inline]
+    fn at(&self, offset: u64) -> *mut u8 {
+        self.0.mapping.base().wrapping_add(offset as usize)
     }
 
     #[inline]
@@ -279,7 +279,7 @@ impl Arena {
         assert!(u64::from(id) <= self.0.layout.max_members);
         let at = self.0.layout.members_at as usize + usize::from(id) * size_of::<MemberRow>();
         // SAFETY: the row lies in the mapping (checked above) and consists of atomics, for which zero is valid.
-        unsafe { &*self.0.mapping.base().add(at).cast::<MemberRow>() }
+        unsafe { &*self.at(at as u64).cast::<MemberRow>() }
     }
 
     #[inline]
@@ -287,7 +287,7 @@ impl Arena {
         debug_assert!(chunk < self.0.layout.chunks);
         let at = self.0.layout.chunk_words_at + chunk * 8;
         // SAFETY: `chunk` is below the number of chunks, so the word lies in the mapping.
-        unsafe { &*self.0.mapping.base().add(at as usize).cast::<AtomicU64>() }
+        unsafe { &*self.at(at).cast::<AtomicU64>() }
     }
 
     /// The word of a block of a chunk whose block words are secured.
@@ -296,14 +296,13 @@ impl Arena {
         debug_assert!(u64::from(index) / layout::SLOTS < self.0.layout.chunks);
         let at = self.0.layout.block_words_at + u64::from(index) * 8;
         // SAFETY: an index below `chunks * SLOTS` lies in the mapping.
-        unsafe { &*self.0.mapping.base().add(at as usize).cast::<AtomicU64>() }
+        unsafe { &*self.at(at).cast::<AtomicU64>() }
     }
 
     #[inline]
     fn chunk_base(&self, chunk: u64) -> *mut u8 {
         let at = self.0.layout.chunks_at + chunk * CHUNK;
-        // SAFETY: `chunk` is below the number of chunks.
-        unsafe { self.0.mapping.base().add(at as usize) }
+        self.at(at)
     }
 
     /// Makes sure that pages exist, so that touching them is never a SIGBUS.

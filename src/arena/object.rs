@@ -258,14 +258,7 @@ impl Arena {
             return None;
         }
         // SAFETY: aligned and within the mapping (checked); every value is a valid atomic.
-        Some(unsafe {
-            &*self
-                .0
-                .mapping
-                .base()
-                .add(offset as usize)
-                .cast::<AtomicU64>()
-        })
+        Some(unsafe { &*self.at(offset).cast::<AtomicU64>() })
     }
 
     /// The holder that a message's block is, for the object behind `offset`.
@@ -278,13 +271,10 @@ impl Arena {
 
     /// Destroys the object if nobody holds it any more, and what was held by its messages alone.
     pub(crate) fn destroy_if_unheld(&self, block: Block) {
-        match self.maintain() {
-            Some(role) => {
-                self.destroy_all(vec![block]);
-                self.release(role);
-            }
-            // Its holder does it.
-            None => {}
+        // Without the role, its holder does it.
+        if let Some(role) = self.maintain() {
+            self.destroy_all(vec![block]);
+            self.release(role);
         }
     }
 
@@ -355,13 +345,11 @@ impl Object {
         let len = HEADER.checked_add(spec.len).ok_or(Error::NoMemory)?;
         let mut owned = arena.alloc(len)?;
         owned.bytes_mut()[..len as usize].fill(0);
-        let header = owned.base().cast::<ObjectHeader>();
-        // SAFETY: the block is this process's own, large enough and aligned.
-        unsafe { (&raw mut (*header).kind).write(spec.kind.id().into()) };
-        // SAFETY: as above.
-        unsafe { (&raw mut (*header).size).write(spec.len) };
-        // SAFETY: as above.
-        unsafe { (&raw mut (*header).type_hash).write(spec.type_hash) };
+        // The first three words of `ObjectHeader`.
+        let words = [spec.kind.id().into(), spec.len, spec.type_hash];
+        for (at, word) in owned.bytes_mut().chunks_exact_mut(8).zip(words) {
+            at.copy_from_slice(&u64::to_ne_bytes(word));
+        }
         let view = View {
             arena,
             block: owned.block(),

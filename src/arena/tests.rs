@@ -71,7 +71,7 @@ fn blocks_survive_threads() {
                 let mut held: Vec<(OwnedBlock<'_>, u8)> = Vec::new();
                 for turn in 0..5000_u32 {
                     random = random.wrapping_mul(6364136223846793005).wrapping_add(1);
-                    let len = 1 << (random >> 40) % 17;
+                    let len = 1 << ((random >> 40) % 17);
                     if held.len() > 8 {
                         let (block, mark) = held.swap_remove((random >> 33) as usize % held.len());
                         assert!(

@@ -54,10 +54,6 @@ impl BlockWord {
     pub(crate) const fn with_state(self, state: u64, owner: u64) -> Self {
         BlockWord::new(state, owner, self.generation())
     }
-
-    pub(crate) fn is_owned_by(self, member: MemberId) -> bool {
-        self.state() == BlockWord::OWNED && self.owner() == u64::from(member)
-    }
 }
 
 word! {

@@ -124,13 +124,7 @@ fn from_bytes<T: DeserializeOwned>(bytes: &[u8]) -> Result<T, DecodeError> {
     match postcard::take_from_bytes(bytes) {
         Ok((value, [])) => Ok(value),
         Ok(_) => Err(DecodeError("bytes left over".into())),
-        Err(error) => {
-            let reason = context::reason();
-            Err(DecodeError(reason.map_or_else(
-                || error.to_string(),
-                |reason| reason.to_string(),
-            )))
-        }
+        Err(error) => Err(why_not(error)),
     }
 }
 

@@ -77,6 +77,7 @@ pub(crate) fn is_dead(id: &Identity, arena: FileId) -> bool {
 }
 
 /// `pidfd_open(id.pid)`, `poll`: whether this process has ended, whatever it did before.
+#[cfg(test)]
 pub(crate) fn is_gone(id: &Identity) -> bool {
     matches!(look(id), Sight::Gone)
 }

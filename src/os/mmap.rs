@@ -84,6 +84,7 @@ impl Mapping {
     /// `mmap(NULL, len, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE)`
     ///
     /// Zero pages of this process alone, for tests.
+    #[cfg(test)]
     pub(crate) fn heap(len: usize) -> io::Result<Mapping> {
         let access = ProtFlags::READ | ProtFlags::WRITE;
         let flags = MapFlags::PRIVATE | MapFlags::NORESERVE;
@@ -111,6 +112,7 @@ impl Mapping {
 
     /// How many bytes it has.
     #[inline]
+    #[cfg(test)]
     pub(crate) fn len(&self) -> usize {
         self.len
     }

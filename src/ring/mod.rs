@@ -14,5 +14,7 @@ mod models;
 mod tests;
 
 pub(crate) use cursors::Cursors;
-pub(crate) use mpmc::{Blocked, Message, Mpmc, Owners, PutError, Slot, TakeError, Taken};
+#[cfg(test)]
+pub(crate) use mpmc::{Blocked, Owners};
+pub(crate) use mpmc::{Message, Mpmc, PutError, Slot, TakeError, Taken};
 pub(crate) use storage::{Geometry, RingObject};

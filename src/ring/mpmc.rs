@@ -95,10 +95,6 @@ impl<S: Storage> Mpmc<S> {
         Mpmc { storage, laps }
     }
 
-    pub(crate) fn storage(&self) -> &S {
-        &self.storage
-    }
-
     pub(crate) fn cursors(&self) -> Cursors {
         Cursors::new(self.laps.start())
     }

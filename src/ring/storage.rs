@@ -125,7 +125,7 @@ impl RingObject {
     fn word(&self, words: *const AtomicU64, index: u64) -> &AtomicU64 {
         debug_assert!(index < self.geometry.capacity);
         // SAFETY: `words` has as many words as the ring has slots, and `Laps` makes no index beyond them.
-        unsafe { &*words.add(index as usize) }
+        unsafe { &*words.wrapping_add(index as usize) }
     }
 
     pub(crate) fn capacity(&self) -> u64 {
@@ -153,7 +153,7 @@ impl RingObject {
         let to = self.payload(slot.index);
         for (i, &word) in payload.iter().enumerate() {
             // SAFETY: within the payload (checked), and whoever has the claimed `Slot` is alone with it.
-            unsafe { to.add(i).write(word) };
+            unsafe { to.wrapping_add(i).write(word) };
         }
     }
 
@@ -164,21 +164,21 @@ impl RingObject {
         let from = self.payload(message.slot.index);
         for (i, word) in payload.iter_mut().enumerate() {
             // SAFETY: within the payload (checked), and nobody writes it before the message is acknowledged.
-            *word = unsafe { from.add(i).read() };
+            *word = unsafe { from.wrapping_add(i).read() };
         }
     }
 
     #[inline]
     fn payload(&self, index: u64) -> *mut u64 {
-        // SAFETY: the word after the published one is still within the slot.
-        unsafe { self.slot(index).add(1) }
+        self.slot(index).wrapping_add(1)
     }
 
     #[inline]
     fn slot(&self, index: u64) -> *mut u64 {
         debug_assert!(index < self.geometry.capacity);
-        // SAFETY: `Laps` makes no index beyond the slots.
-        unsafe { self.slots.add((index << self.stride_bits) as usize).cast() }
+        self.slots
+            .wrapping_add((index << self.stride_bits) as usize)
+            .cast()
     }
 
     /// The block number in the payload of a slot whose message is in a block; for who destroys or traces the ring.

@@ -44,13 +44,13 @@ impl Tag {
 
     /// The word of who takes a message again.
     pub(super) const fn taken_again(self, owner: MemberId) -> Tag {
-        let takes = (self.0 >> TAKES_SHIFT) + 1 & 3;
-        Tag(Tag::new(self.lap(), State::Held, owner).0 | takes << TAKES_SHIFT)
+        let takes = ((self.0 >> TAKES_SHIFT) + 1) & 3;
+        Tag(Tag::new(self.lap(), State::Held, owner).0 | (takes << TAKES_SHIFT))
     }
 
     /// The word after the taker died.
     pub(super) const fn orphaned(self) -> Tag {
-        Tag(self.0 & !(3 << STATE_SHIFT) | (State::Orphan as u64) << STATE_SHIFT)
+        Tag((self.0 & !(3 << STATE_SHIFT)) | ((State::Orphan as u64) << STATE_SHIFT))
     }
 
     #[inline]

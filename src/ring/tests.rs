@@ -134,7 +134,7 @@ fn a_dead_producer_s_slot_is_skipped() {
     let ring = Mpmc::new(&heap);
     let (cursors, parties) = (ring.cursors(), Parties::default());
     parties.me.set(2);
-    let dead = ring.claim(&cursors, 9).unwrap();
+    let _dead = ring.claim(&cursors, 9).unwrap();
     put(&ring, &cursors, 1).unwrap();
     assert_eq!(
         ring.take(&cursors, &parties),
@@ -149,7 +149,6 @@ fn a_dead_producer_s_slot_is_skipped() {
         put(&ring, &cursors, value).unwrap();
         assert_eq!(get(&ring, &cursors, &parties), Ok(value));
     }
-    drop(dead);
 }
 
 #[test]
@@ -161,7 +160,7 @@ fn a_dead_consumer_s_message_goes_to_another_first() {
     parties.me.set(5);
     put(&ring, &a, 1).unwrap();
     put(&ring, &a, 2).unwrap();
-    let taken = ring.take(&a, &parties).unwrap();
+    let _taken = ring.take(&a, &parties).unwrap();
     parties.me.set(6);
     assert_eq!(ring.claim(&b, 1), Err(PutError::Busy(Blocked(5))));
     parties.kill(5);
@@ -176,7 +175,6 @@ fn a_dead_consumer_s_message_goes_to_another_first() {
     assert_eq!(get(&ring, &b, &parties), Ok(2));
     put(&ring, &b, 3).unwrap();
     assert_eq!(get(&ring, &b, &parties), Ok(3));
-    drop(taken);
 }
 
 #[test]
@@ -187,7 +185,7 @@ fn who_finds_nothing_looks_for_dead_takers() {
     let cursors = ring.cursors();
     parties.me.set(5);
     put(&ring, &cursors, 1).unwrap();
-    let taken = ring.take(&cursors, &parties).unwrap();
+    let _taken = ring.take(&cursors, &parties).unwrap();
     parties.me.set(6);
     assert_eq!(ring.take(&cursors, &parties), Err(TakeError::Empty));
     assert_eq!(ring.taken(&cursors, &parties), Taken::Held);
@@ -195,7 +193,6 @@ fn who_finds_nothing_looks_for_dead_takers() {
     assert_eq!(ring.taken(&cursors, &parties), Taken::ByDead);
     assert_eq!(get(&ring, &cursors, &parties), Ok(1));
     assert_eq!(ring.taken(&cursors, &parties), Taken::Settled);
-    drop(taken);
 }
 
 #[test]
@@ -206,8 +203,8 @@ fn a_sweep_removes_every_tag_and_can_be_repeated() {
     let cursors = ring.cursors();
     parties.me.set(5);
     put(&ring, &cursors, 1).unwrap();
-    let taken = ring.take(&cursors, &parties).unwrap();
-    let claimed = ring.claim(&cursors, 5).unwrap();
+    let _taken = ring.take(&cursors, &parties).unwrap();
+    let _claimed = ring.claim(&cursors, 5).unwrap();
     put(&ring, &cursors, 2).unwrap();
     assert_eq!(ring.sweep(|_| false), 0);
     assert_eq!(ring.sweep(|id| id == 5), 2);
@@ -217,7 +214,6 @@ fn a_sweep_removes_every_tag_and_can_be_repeated() {
     assert_eq!(ring.orphans(&cursors, &parties), 1);
     assert_eq!(get(&ring, &cursors, &parties), Ok(1));
     assert_eq!(get(&ring, &cursors, &parties), Ok(2));
-    drop((taken, claimed));
 }
 
 #[test]

@@ -20,7 +20,7 @@ const STEP: u32 = 2;
 unsafe impl Shared for EventCount {}
 
 impl EventCount {
-    #[cfg(test)]
+    #[cfg(all(test, loom))]
     pub(crate) fn new() -> Self {
         EventCount {
             word: FutexWord::new(0),

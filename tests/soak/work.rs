@@ -101,19 +101,22 @@ impl Worker {
             producer: 0,
             seq: 0,
         });
-        let id = if queue < NUMBERS {
-            get(&self.job.queues.numbers[queue], form).map(|number| check_number(queue, number))
+        let item = if queue < NUMBERS {
+            get(&self.job.queues.numbers[queue], form).map(Item::Number)
         } else {
-            get(&self.job.queues.bytes[queue - NUMBERS], form)
-                .map(|bytes| check_bytes(queue, &bytes))
+            get(&self.job.queues.bytes[queue - NUMBERS], form).map(Item::Bytes)
         };
-        match id {
-            Ok((producer, seq)) => self.done(Entry {
-                kind: Kind::Got,
-                queue: queue as u8,
-                producer,
-                seq,
-            }),
+        match item {
+            Ok(item) => {
+                let (producer, seq) = item.id();
+                self.done(Entry {
+                    kind: Kind::Got,
+                    queue: queue as u8,
+                    producer,
+                    seq,
+                });
+                item.check(queue);
+            }
             Err(GetError::Empty) => {}
             Err(GetError::Closed) => return false,
             Err(error) => panic!("get from queue {queue}: {error}"),
@@ -196,16 +199,6 @@ fn number(queue: usize, producer: u32, seq: u32) -> u64 {
     id << 16 | mix(id ^ (queue as u64) << 60) & 0xffff
 }
 
-fn check_number(queue: usize, number: u64) -> (u32, u32) {
-    let (producer, seq) = ((number >> 40) as u32, (number >> 16) as u32 & 0xff_ffff);
-    assert_eq!(
-        number,
-        self::number(queue, producer, seq),
-        "a torn number in queue {queue}"
-    );
-    (producer, seq)
-}
-
 /// Producer, number, and a length and bytes that follow from them.
 fn bytes(queue: usize, producer: u32, seq: u32) -> ByteBuf {
     let mut random = Random(mix(u64::from(producer) << 32 | u64::from(seq)) ^ queue as u64);
@@ -221,14 +214,36 @@ fn bytes(queue: usize, producer: u32, seq: u32) -> ByteBuf {
     ByteBuf::from(bytes)
 }
 
-fn check_bytes(queue: usize, bytes: &[u8]) -> (u32, u32) {
-    let word = |at: usize| u32::from_le_bytes(bytes[at..at + 4].try_into().unwrap());
-    let (producer, seq) = (word(0), word(4));
-    assert!(
-        bytes == self::bytes(queue, producer, seq).as_slice(),
-        "torn bytes in queue {queue}"
-    );
-    (producer, seq)
+/// What was got.
+enum Item {
+    Number(u64),
+    Bytes(ByteBuf),
+}
+
+impl Item {
+    fn id(&self) -> (u32, u32) {
+        match self {
+            Item::Number(number) => ((number >> 40) as u32, (number >> 16) as u32 & 0xff_ffff),
+            Item::Bytes(bytes) => {
+                let word = |at: usize| bytes.get(at..at + 4).and_then(|word| word.try_into().ok());
+                let word = |at| u32::from_le_bytes(word(at).expect("eight bytes at least"));
+                (word(0), word(4))
+            }
+        }
+    }
+
+    /// Whether all of it is what its producer made.
+    fn check(self, queue: usize) {
+        let (producer, seq) = self.id();
+        let whole = match self {
+            Item::Number(number) => number == self::number(queue, producer, seq),
+            Item::Bytes(bytes) => bytes == self::bytes(queue, producer, seq),
+        };
+        assert!(
+            whole,
+            "message {seq} of process {producer} in queue {queue} is torn"
+        );
+    }
 }
 
 /// SplitMix64: <https://prng.di.unimi.it/splitmix64.c>
