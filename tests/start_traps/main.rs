@@ -6,7 +6,6 @@ use std::fs::{self, File};
 use std::io::{Read, Write};
 use std::os::fd::{AsRawFd, FromRawFd, IntoRawFd, OwnedFd};
 use std::os::unix::fs::{MetadataExt, PermissionsExt};
-use std::os::unix::net::UnixStream;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output, Stdio};
 use std::sync::Mutex;
@@ -15,6 +14,8 @@ use std::thread;
 use std::time::Duration;
 
 use multiprocess::{Error, ExitCode, Fd, Process, spawn};
+
+mod program_file;
 
 /// Ends this process with its daemons when a test hangs.
 struct Watch(#[allow(dead_code)] mpsc::Sender<()>);
@@ -52,6 +53,17 @@ impl Drop for Directory {
     fn drop(&mut self) {
         let _ = fs::remove_dir_all(&self.0);
     }
+}
+
+/// Copies a program by a process of its own: a child that another test starts meanwhile would inherit a descriptor that
+/// writes to it, and the copy could not be executed ("text file busy").
+fn copy_file(from: impl AsRef<Path>, to: impl AsRef<Path>) {
+    let copied = Command::new("cp")
+        .arg(from.as_ref())
+        .arg(to.as_ref())
+        .status()
+        .unwrap();
+    assert!(copied.success());
 }
 
 /// Runs one of the tests below that are ignored otherwise, in a process of its own.
@@ -363,6 +375,7 @@ fn with_variable(value: &str, third: Option<OwnedFd>) -> Output {
     command.env(variable(), value);
     let third = third.map(IntoRawFd::into_raw_fd);
     // SAFETY: the closure makes system calls only.
+    #[allow(clippy::multiple_unsafe_ops_per_block, reason = "a choice of one call")]
     unsafe {
         command.pre_exec(move || {
             match third {
@@ -388,18 +401,19 @@ fn the_harness_runs() {}
 #[test]
 fn a_wrong_variable_starts_neither_a_target_nor_main() {
     let _watch = watch();
-    // SAFETY: the name is a C string.
-    let memfd =
-        |flags| unsafe { OwnedFd::from_raw_fd(libc::memfd_create(c"trap".as_ptr(), flags)) };
+    let memfd = |flags| {
+        // SAFETY: the name is a C string.
+        let fd = unsafe { libc::memfd_create(c"trap".as_ptr(), flags) };
+        // SAFETY: it was just made.
+        unsafe { OwnedFd::from_raw_fd(fd) }
+    };
     let seal = |fd: OwnedFd| {
         let mut file = File::from(fd);
         file.write_all(&[0; 4096]).unwrap();
         let seals = libc::F_SEAL_GROW | libc::F_SEAL_SHRINK | libc::F_SEAL_SEAL;
         // SAFETY: takes a number, touches no memory.
-        assert_eq!(
-            unsafe { libc::fcntl(file.as_raw_fd(), libc::F_ADD_SEALS, seals) },
-            0
-        );
+        let sealed = unsafe { libc::fcntl(file.as_raw_fd(), libc::F_ADD_SEALS, seals) };
+        assert_eq!(sealed, 0);
         OwnedFd::from(file)
     };
     let file = || Some(OwnedFd::from(File::open("/dev/zero").unwrap()));
@@ -435,119 +449,6 @@ fn another_version_s_variable_is_not_ours() {
 }
 
 // The program's file
-
-/// Starts children from a program that is not where it was.
-#[test]
-#[ignore = "run by others, in a copy of the program"]
-fn starting_with_the_file_replaced() {
-    let path = own_path();
-    let moved = path.with_extension("moved");
-    fs::rename(&path, &moved).unwrap();
-    assert_eq!(spawn(|x: u8| x + 1, 1).unwrap().join().unwrap(), 2);
-    fs::write(&path, "#!/bin/sh\nexit 3\n").unwrap();
-    fs::set_permissions(&path, fs::Permissions::from_mode(0o755)).unwrap();
-    assert_eq!(spawn(|x: u8| x + 1, 1).unwrap().join().unwrap(), 2);
-    fs::remove_file(&moved).unwrap();
-    assert_eq!(spawn(|x: u8| x + 1, 1).unwrap().join().unwrap(), 2);
-}
-
-#[test]
-fn the_program_s_file_may_be_replaced_or_deleted() {
-    let _watch = watch();
-    let directory = Directory::new("replaced");
-    let copy = directory.0.join("program");
-    fs::copy(own_path(), &copy).unwrap();
-    assert_passed(&in_program(
-        Command::new(copy),
-        "starting_with_the_file_replaced",
-    ));
-}
-
-#[test]
-#[ignore = "run by others, through the loader"]
-fn starting_is_refused() {
-    let error = spawn(|()| (), ()).unwrap_err();
-    assert_eq!(
-        error.error().kind(),
-        std::io::ErrorKind::Unsupported,
-        "{error}"
-    );
-}
-
-#[test]
-fn a_program_run_by_its_loader_starts_no_children() {
-    let _watch = watch();
-    let maps = fs::read_to_string("/proc/self/maps").unwrap();
-    let mut paths = maps
-        .lines()
-        .filter_map(|line| line.split_once('/'))
-        .map(|(_, path)| path);
-    let Some(loader) = paths.find(|path| path.contains("/ld-") || path.contains("ld-linux")) else {
-        return; // a static program has none
-    };
-    let mut command = Command::new(format!("/{loader}"));
-    command.arg(own_path());
-    assert_passed(&in_program(command, "starting_is_refused"));
-}
-
-// Rights
-
-#[test]
-fn a_set_user_id_program_starts_no_children_and_ignores_the_variable() {
-    let _watch = watch();
-    let directory = Directory::new("rights");
-    let copy = directory.0.join("program");
-    fs::copy(own_path(), &copy).unwrap();
-    // SAFETY: asks for a number.
-    let user = unsafe { libc::getuid() };
-    let owner = if user == 0 { 1 } else { 0 };
-    if std::os::unix::fs::chown(&copy, Some(owner), None).is_err() {
-        eprintln!("not tried: only root can give files away");
-        return;
-    }
-    fs::set_permissions(&copy, fs::Permissions::from_mode(0o4755)).unwrap();
-    fs::set_permissions(&directory.0, fs::Permissions::from_mode(0o755)).unwrap();
-    let output = in_program(Command::new(&copy), "says_who_it_is");
-    if !String::from_utf8_lossy(&output.stdout).contains(&format!("user {owner}")) {
-        eprintln!("not tried: the file system gives no rights: {output:?}");
-        return;
-    }
-    assert_passed(&in_program(Command::new(&copy), "starting_is_refused"));
-    let mut command = Command::new(&copy);
-    command.env(variable(), "nonsense");
-    assert_passed(&in_program(command, "the_harness_runs"));
-}
-
-#[test]
-#[ignore = "run by others"]
-fn says_who_it_is() {
-    println!("user {}", fs::metadata("/proc/self").unwrap().uid());
-    // SAFETY: asks for a number.
-    println!("user {}", unsafe { libc::geteuid() });
-}
-
-#[test]
-#[ignore = "run by others, in a copy of the program"]
-fn starting_is_refused_when_it_would_raise_rights() {
-    let path = own_path();
-    spawn(|()| (), ()).unwrap().join().unwrap();
-    if std::os::unix::fs::chown(&path, Some(1), None).is_ok() {
-        fs::set_permissions(&path, fs::Permissions::from_mode(0o4755)).unwrap();
-        starting_is_refused();
-    }
-}
-
-#[test]
-fn a_program_that_would_gain_rights_starts_no_children() {
-    let _watch = watch();
-    let directory = Directory::new("raise");
-    let copy = directory.0.join("program");
-    fs::copy(own_path(), &copy).unwrap();
-    let test = "starting_is_refused_when_it_would_raise_rights";
-    assert_passed(&in_program(Command::new(copy), test));
-}
-
-// Functions
 
 #[test]
 fn a_function_of_a_library_is_refused() {
