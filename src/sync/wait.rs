@@ -14,7 +14,7 @@ const SLICE: Duration = Duration::from_millis(100);
 const BRIEFLY: Duration = Duration::from_millis(1);
 const MAX_SPINS: u32 = 512;
 const MIN_SPINS: u32 = 16;
-const MAX_TURN: u32 = 16;
+const MAX_TURN: u32 = 4;
 const YIELDS: u32 = 4;
 
 /// How long spinning has paid lately, private to a process and an event.
