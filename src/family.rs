@@ -63,7 +63,7 @@ pub struct Stats {
     pub bytes_in_use: u64,
     /// Bytes that blocks may take.
     pub limit: u64,
-    /// Living processes of the family.
+    /// Living processes of the family, those included that are just starting.
     pub members: usize,
     /// Living objects by kind, `queue` and `process` for instance.
     pub objects: BTreeMap<&'static str, usize>,

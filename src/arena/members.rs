@@ -238,10 +238,13 @@ impl Arena {
         MemberWord(self.row(id).word.load(Acquire)).generation()
     }
 
-    /// How many members live.
+    /// How many members live, those included that were started and have not come to join yet.
     pub(super) fn members(&self) -> usize {
         self.ids()
-            .filter(|&id| MemberWord(self.row(id).word.load(Acquire)).state() == MemberWord::ALIVE)
+            .filter(|&id| {
+                let word = MemberWord(self.row(id).word.load(Acquire));
+                matches!(word.state(), MemberWord::JOINING | MemberWord::ALIVE)
+            })
             .count()
     }
 }
