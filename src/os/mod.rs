@@ -38,3 +38,10 @@ pub(crate) fn page_size() -> usize {
     // SAFETY: asks for a number.
     unsafe { libc::sysconf(libc::_SC_PAGESIZE) as usize }
 }
+
+/// `sysconf(_SC_NPROCESSORS_ONLN)`: of the machine. Where this process may run says nothing about where its peers do.
+#[allow(unsafe_code, reason = "one call")]
+pub(crate) fn online_cpus() -> usize {
+    // SAFETY: asks for a number.
+    unsafe { libc::sysconf(libc::_SC_NPROCESSORS_ONLN) as usize }
+}

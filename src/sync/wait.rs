@@ -13,7 +13,10 @@ const SLICE: Duration = Duration::from_millis(100);
 /// How long a `try_` form waits for a living peer that is in the middle of its own operation.
 const BRIEFLY: Duration = Duration::from_millis(1);
 const MAX_SPINS: u32 = 512;
-const MIN_SPINS: u32 = 16;
+const MIN_SPINS: u32 = 8;
+/// Shorter, and the peer ran on this CPU: a sleep costs nothing there. Longer, and spinning would not have lasted.
+const WORTH_SPINNING: std::ops::Range<Duration> =
+    Duration::from_micros(6)..Duration::from_micros(60);
 const MAX_TURN: u32 = 4;
 const YIELDS: u32 = 4;
 
@@ -52,10 +55,10 @@ impl Spin {
 
     fn lost(&self) {
         let old = self.0.load(Relaxed);
-        self.0.store((old - old / 4).max(MIN_SPINS), Relaxed);
+        self.0.store((old / 2).max(MIN_SPINS), Relaxed);
     }
 
-    /// The sleep was so short that spinning would have been better.
+    /// The sleep was short, and dear: spinning would have been better.
     fn slept_in_vain(&self) {
         let old = self.0.load(Relaxed);
         self.0.store((old * 2).min(MAX_SPINS), Relaxed);
@@ -65,7 +68,7 @@ impl Spin {
 fn single_cpu() -> bool {
     use std::sync::OnceLock;
     static SINGLE: OnceLock<bool> = OnceLock::new();
-    *SINGLE.get_or_init(|| std::thread::available_parallelism().is_ok_and(|n| n.get() == 1))
+    *SINGLE.get_or_init(|| crate::os::online_cpus() == 1)
 }
 
 /// What one attempt at an operation came to.
@@ -144,7 +147,7 @@ impl Wait<'_> {
             let since = std::time::Instant::now();
             self.event.sleep(key, slice);
             let slept = since.elapsed();
-            if slept < Duration::from_micros(20) {
+            if WORTH_SPINNING.contains(&slept) {
                 self.spin.slept_in_vain();
             }
             // A whole slice without a word: look whether somebody died, and use the quiet.
