@@ -25,6 +25,8 @@ const REPORTS: usize = 1024;
 const TICK: Duration = Duration::from_millis(50);
 /// Silence after which a task that nobody works at counts as lost on its way.
 const SILENCE: Duration = Duration::from_secs(1);
+/// How long the others may take to go, once the queues are closed.
+const LEAVE: Duration = Duration::from_secs(10);
 /// Deaths without a single file done in between, after which it makes no sense to go on.
 const DEATHS_IN_A_ROW: u32 = 20;
 
@@ -327,16 +329,26 @@ impl<'a> Collector<'a> {
 
     /// Waits until everybody has gone.
     fn finish(mut self) -> io::Result<Tally> {
-        for process in self
+        let ends = self
             .hands
             .iter()
             .map(|hand| &hand.process)
             .chain([&self.walker])
-        {
-            // One that hangs in the file system is not waited for.
-            if process.wait_timeout(Duration::from_secs(10)).is_none() {
-                process.kill()?;
-                process.wait();
+            .map(|process| match process.wait_timeout(LEAVE) {
+                Some(end) => Ok(end),
+                None => {
+                    // One that hangs in the file system is not waited for.
+                    process.kill()?;
+                    Ok(process.wait())
+                }
+            })
+            .collect::<io::Result<Vec<ExitCode>>>()?;
+        for (number, end) in ends.iter().take(self.hands.len()).enumerate() {
+            // Who died after the last look around had nothing in its hands that was not done.
+            let orderly = matches!(end, ExitCode::Exited(0) | ExitCode::Unknown);
+            if !self.hands[number].announced && !orderly {
+                self.hands[number].ended = Some(*end);
+                self.bury(number as u32)?;
             }
         }
         self.tally.unfinished = self
