@@ -12,12 +12,28 @@ use std::mem;
 use std::os::fd::{BorrowedFd, OwnedFd};
 use std::sync::Arc;
 
-#[derive(Clone, Copy, Default, PartialEq, Eq)]
-enum Mode {
-    #[default]
-    Outside,
-    Encoding,
-    Decoding,
+/// What this thread is at: a mode, and whether there is anything in `TABLES` (most messages never look there).
+#[derive(Clone, Copy, PartialEq, Eq)]
+struct State(u8);
+
+impl State {
+    const OUTSIDE: State = State(0);
+    const ENCODING: State = State(1);
+    const DECODING: State = State(2);
+    const TABLES: u8 = 4;
+
+    fn mode() -> State {
+        State(STATE.get().0 & !State::TABLES)
+    }
+
+    #[inline]
+    fn has_tables(self) -> bool {
+        self.0 & State::TABLES != 0
+    }
+
+    fn set_tables() {
+        STATE.set(State(STATE.get().0 | State::TABLES));
+    }
 }
 
 /// The tables of one message.
@@ -31,9 +47,7 @@ struct Tables {
 }
 
 thread_local! {
-    static MODE: Cell<Mode> = const { Cell::new(Mode::Outside) };
-    /// Whether there is anything in `TABLES`: most messages never look there.
-    static USED: Cell<bool> = const { Cell::new(false) };
+    static STATE: Cell<State> = const { Cell::new(State::OUTSIDE) };
     static TABLES: RefCell<Tables> = const {
         RefCell::new(Tables { sent: Vec::new(), received: Vec::new(), fds: None, arena: None })
     };
@@ -50,38 +64,34 @@ pub(super) fn reason() -> Option<Error> {
 
 /// One message; puts the state around it back when it ends, by a panic too.
 struct Scope {
-    outer: Mode,
-    /// The message around this one had tables; they are on top of `OUTER`.
-    nested: bool,
+    /// If the message around this one has tables, they are on top of `OUTER`.
+    outer: State,
 }
 
 impl Scope {
     #[inline]
-    fn begin(mode: Mode) -> Scope {
-        let outer = MODE.replace(mode);
-        let nested = USED.get();
-        if nested {
+    fn begin(mode: State) -> Scope {
+        let outer = STATE.replace(mode);
+        if outer.has_tables() {
             Scope::set_aside();
         }
-        Scope { outer, nested }
+        Scope { outer }
     }
 
     #[cold]
     fn set_aside() {
-        USED.set(false);
         let tables = TABLES.take();
         OUTER.with_borrow_mut(|outer| outer.push(tables));
     }
 
     fn set(tables: Tables) {
-        USED.set(true);
+        State::set_tables();
         TABLES.set(tables);
     }
 
     #[cold]
-    fn end_tables(&mut self) {
-        USED.set(self.nested);
-        let outer = if self.nested {
+    fn end_tables(&self) {
+        let outer = if self.outer.has_tables() {
             OUTER.with_borrow_mut(Vec::pop)
         } else {
             None
@@ -95,8 +105,8 @@ impl Scope {
 impl Drop for Scope {
     #[inline]
     fn drop(&mut self) {
-        MODE.set(self.outer);
-        if self.nested || USED.get() {
+        let inner = STATE.replace(self.outer);
+        if State(inner.0 | self.outer.0).has_tables() {
             self.end_tables();
         }
     }
@@ -109,7 +119,7 @@ impl Encoding {
     /// With `fds`, descriptors may be passed.
     #[inline]
     pub(super) fn begin(fds: bool) -> Encoding {
-        let scope = Scope::begin(Mode::Encoding);
+        let scope = Scope::begin(State::ENCODING);
         if fds {
             Scope::set(Tables {
                 fds: Some(Vec::new()),
@@ -121,7 +131,7 @@ impl Encoding {
 
     #[inline]
     pub(super) fn has_handles(&self) -> bool {
-        USED.get()
+        STATE.get().has_tables()
     }
 
     pub(super) fn take_handles(&mut self) -> Vec<Arc<dyn Local>> {
@@ -141,7 +151,7 @@ impl Decoding {
     /// A message without handles.
     #[inline]
     pub(super) fn plain() -> Decoding {
-        Decoding(Scope::begin(Mode::Decoding))
+        Decoding(Scope::begin(State::DECODING))
     }
 
     pub(super) fn begin(arena: &Arena, received: Vec<Block>, fds: Vec<OwnedFd>) -> Decoding {
@@ -168,12 +178,12 @@ pub(crate) fn serialize_handle<S: Serializer>(
     local: &Arc<impl Local>,
     serializer: S,
 ) -> Result<S::Ok, S::Error> {
-    let place = if MODE.get() != Mode::Encoding {
+    let place = if State::mode() != State::ENCODING {
         Err(refuse(Error::NotInMessage))
     } else if let Err(error) = local.object().arena().check() {
         Err(refuse(error))
     } else {
-        USED.set(true);
+        State::set_tables();
         TABLES.with_borrow_mut(|tables| {
             tables.sent.push(local.clone());
             Ok(tables.sent.len() as u32 - 1)
@@ -190,8 +200,8 @@ pub(crate) fn deserialize_handle<'de, D: Deserializer<'de>, L: Local>(
     make: impl FnOnce(Object) -> Result<L, Error>,
 ) -> Result<Arc<L>, D::Error> {
     let place = u32::deserialize(deserializer)? as usize;
-    let found = TABLES.with_borrow(|tables| match (MODE.get(), &tables.arena) {
-        (Mode::Decoding, Some(arena)) => {
+    let found = TABLES.with_borrow(|tables| match (State::mode(), &tables.arena) {
+        (State::DECODING, Some(arena)) => {
             let block = tables
                 .received
                 .get(place)
@@ -199,7 +209,7 @@ pub(crate) fn deserialize_handle<'de, D: Deserializer<'de>, L: Local>(
                 .ok_or(Error::StaleHandle)?;
             Ok((arena.clone(), block))
         }
-        (Mode::Decoding, None) => Err(Error::StaleHandle),
+        (State::DECODING, None) => Err(Error::StaleHandle),
         _ => Err(Error::NotInMessage),
     });
     let local = found.and_then(|(arena, block)| {
@@ -221,8 +231,8 @@ pub(crate) fn serialize_fd<S: Serializer>(
     serializer: S,
 ) -> Result<S::Ok, S::Error> {
     let copy = fd.try_clone_to_owned().map_err(ser::Error::custom)?;
-    let place = TABLES.with_borrow_mut(|tables| match (MODE.get(), &mut tables.fds) {
-        (Mode::Encoding, Some(fds)) => {
+    let place = TABLES.with_borrow_mut(|tables| match (State::mode(), &mut tables.fds) {
+        (State::ENCODING, Some(fds)) => {
             fds.push(Some(copy));
             Ok(fds.len() as u32 - 1)
         }
@@ -236,12 +246,12 @@ pub(crate) fn deserialize_fd<'de, D: Deserializer<'de>>(
     deserializer: D,
 ) -> Result<OwnedFd, D::Error> {
     let place = u32::deserialize(deserializer)? as usize;
-    let fd = TABLES.with_borrow_mut(|tables| match (MODE.get(), &mut tables.fds) {
-        (Mode::Decoding, Some(fds)) => fds
+    let fd = TABLES.with_borrow_mut(|tables| match (State::mode(), &mut tables.fds) {
+        (State::DECODING, Some(fds)) => fds
             .get_mut(place)
             .and_then(Option::take)
             .ok_or(Error::StaleHandle),
-        (Mode::Decoding, None) => Err(Error::StaleHandle),
+        (State::DECODING, None) => Err(Error::StaleHandle),
         _ => Err(Error::NotInMessage),
     });
     fd.map_err(|error| de::Error::custom(refuse(error)))

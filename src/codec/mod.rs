@@ -8,20 +8,10 @@ use crate::arena::{Arena, Parcel};
 use crate::error::{DecodeError, EncodeError, Error};
 use context::{Decoding, Encoding};
 pub(crate) use context::{deserialize_fd, deserialize_handle, serialize_fd, serialize_handle};
+use postcard::ser_flavors::Flavor;
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 use std::os::fd::OwnedFd;
-use zerocopy::IntoBytes;
-
-/// Where small messages are encoded to and decoded from: words, so that they are copied as words.
-pub(crate) type Small = [u64; 15];
-
-/// A value as it goes into a slot.
-pub(crate) enum Encoded<'a> {
-    /// So many bytes of the small buffer.
-    Inline(usize),
-    Parcel(Parcel<'a>),
-}
 
 /// Why a value is no message now.
 #[derive(Debug)]
@@ -45,24 +35,57 @@ fn failure(error: postcard::Error) -> Failure {
     Failure::Encode(EncodeError(text))
 }
 
-/// The bytes of a value: within the first `inline` bytes of `small`, else (or with handles) in a block.
+/// The bytes of a value in a small buffer: how many. `None` when it needs a block, because it is larger or has handles.
 #[inline]
-pub(crate) fn encode<'a, T: Serialize>(
-    arena: &'a Arena,
-    value: &T,
-    small: &mut Small,
-    inline: usize,
-) -> Result<Encoded<'a>, Failure> {
+pub(crate) fn encode<T: Serialize>(value: &T, bytes: &mut [u8]) -> Result<Option<usize>, Failure> {
     let encoding = Encoding::begin(false);
-    match postcard::to_slice(value, &mut small.as_mut_bytes()[..inline]) {
-        Ok(used) if !encoding.has_handles() => Ok(Encoded::Inline(used.len())),
-        Ok(_) | Err(postcard::Error::SerializeBufferFull) => {
-            drop(encoding);
-            encode_parcel(arena, value, None).map(Encoded::Parcel)
-        }
+    let output = Buffer { bytes, used: 0 };
+    let mut serializer = postcard::Serializer { output };
+    match value.serialize(&mut serializer) {
+        Ok(()) if !encoding.has_handles() => Ok(Some(serializer.output.used)),
+        Ok(()) | Err(postcard::Error::SerializeBufferFull) => Ok(None),
         Err(error) => Err(failure(error)),
     }
 }
+
+/// A slice that fills up: postcard's own calls `memcpy` for every number.
+struct Buffer<'a> {
+    bytes: &'a mut [u8],
+    used: usize,
+}
+
+impl Flavor for Buffer<'_> {
+    type Output = ();
+
+    #[inline]
+    fn try_push(&mut self, byte: u8) -> postcard::Result<()> {
+        let to = self.bytes.get_mut(self.used);
+        *to.ok_or(postcard::Error::SerializeBufferFull)? = byte;
+        self.used += 1;
+        Ok(())
+    }
+
+    #[inline]
+    fn try_extend(&mut self, data: &[u8]) -> postcard::Result<()> {
+        if data.len() <= NUMBER {
+            // The encoder has just written them byte by byte: a wider load would have to wait for those stores.
+            return data.iter().try_for_each(|&byte| self.try_push(byte));
+        }
+        let free = self.bytes.get_mut(self.used..);
+        let to = free.and_then(|free| free.get_mut(..data.len()));
+        to.ok_or(postcard::Error::SerializeBufferFull)?
+            .copy_from_slice(data);
+        self.used += data.len();
+        Ok(())
+    }
+
+    fn finalize(self) -> postcard::Result<()> {
+        Ok(())
+    }
+}
+
+/// The longest encoding of a `u64`.
+const NUMBER: usize = 10;
 
 /// The bytes of a value in a block; with `fds`, descriptors in it are collected there.
 pub(crate) fn encode_parcel<'a, T: Serialize>(
@@ -102,11 +125,11 @@ pub(crate) fn encode_parcel<'a, T: Serialize>(
     Ok(parcel)
 }
 
-/// The value behind the first `len` bytes, which carry no handles.
+/// The value behind bytes that carry no handles.
 #[inline]
-pub(crate) fn decode<T: DeserializeOwned>(small: &Small, len: usize) -> Result<T, DecodeError> {
+pub(crate) fn decode<T: DeserializeOwned>(bytes: &[u8]) -> Result<T, DecodeError> {
     let _decoding = Decoding::plain();
-    from_bytes(&small.as_bytes()[..len])
+    from_bytes(bytes)
 }
 
 /// The value in a block, with the handles and descriptors that came with it.
@@ -121,8 +144,10 @@ pub(crate) fn decode_parcel<T: DeserializeOwned>(
 
 #[inline]
 fn from_bytes<T: DeserializeOwned>(bytes: &[u8]) -> Result<T, DecodeError> {
-    match postcard::take_from_bytes(bytes) {
-        Ok((value, [])) => Ok(value),
+    let mut deserializer = postcard::Deserializer::from_bytes(bytes);
+    let value = T::deserialize(&mut deserializer).map_err(why_not)?;
+    match deserializer.finalize() {
+        Ok([]) => Ok(value),
         Ok(_) => Err(DecodeError("bytes left over".into())),
         Err(error) => Err(why_not(error)),
     }

@@ -3,23 +3,16 @@
 use super::*;
 use serde::Deserialize;
 
-fn small(bytes: &[u8]) -> (Small, usize) {
-    let mut small = Small::default();
-    small.as_mut_bytes()[..bytes.len()].copy_from_slice(bytes);
-    (small, bytes.len())
-}
-
-fn decode_bytes<T: DeserializeOwned>(bytes: &[u8]) -> Result<T, DecodeError> {
-    let (small, len) = small(bytes);
-    decode(&small, len)
-}
-
+/// What a queue does with a value: small, else in a block.
 fn encode<'a, T: Serialize>(
     arena: &'a Arena,
     value: &T,
-    inline: usize,
-) -> Result<Encoded<'a>, Failure> {
-    super::encode(arena, value, &mut Small::default(), inline)
+) -> Result<Result<Vec<u8>, Parcel<'a>>, Failure> {
+    let mut small = [0; 24];
+    match super::encode(value, &mut small)? {
+        Some(len) => Ok(Ok(small[..len].to_vec())),
+        None => encode_parcel(arena, value, None).map(Err),
+    }
 }
 
 fn arena() -> Arena {
@@ -28,17 +21,14 @@ fn arena() -> Arena {
 
 fn round_trip<T: Serialize + DeserializeOwned + PartialEq + std::fmt::Debug>(value: T) -> bool {
     let arena = arena();
-    let mut small = Small::default();
-    match super::encode(&arena, &value, &mut small, 24).unwrap() {
-        Encoded::Inline(len) => {
-            assert_eq!(decode::<T>(&small, len).unwrap(), value);
+    match encode(&arena, &value).unwrap() {
+        Ok(bytes) => {
+            assert_eq!(decode::<T>(&bytes).unwrap(), value);
             true
         }
-        Encoded::Parcel(parcel) => {
-            assert_eq!(
-                decode_parcel::<T>(&arena, &parcel, Vec::new()).unwrap(),
-                value
-            );
+        Err(parcel) => {
+            let decoded = decode_parcel::<T>(&arena, &parcel, Vec::new());
+            assert_eq!(decoded.unwrap(), value);
             false
         }
     }
@@ -47,7 +37,10 @@ fn round_trip<T: Serialize + DeserializeOwned + PartialEq + std::fmt::Debug>(val
 #[test]
 fn small_values_stay_inline_and_large_ones_do_not() {
     assert!(round_trip(()));
-    assert!(round_trip(u64::MAX));
+    for bits in 0..64 {
+        assert!(round_trip(u64::MAX >> bits));
+        assert!(round_trip((i64::MIN >> bits, u16::MAX)));
+    }
     assert!(round_trip("twenty-three bytes long".to_string()));
     assert!(!round_trip("twenty-four bytes long..".to_string()));
     assert!(!round_trip(vec![7_u8; 200_000]));
@@ -56,9 +49,9 @@ fn small_values_stay_inline_and_large_ones_do_not() {
 
 #[test]
 fn bytes_that_are_no_value_are_an_error() {
-    assert!(decode_bytes::<String>(&[200, 1, 2]).is_err());
-    assert!(decode_bytes::<u8>(&[1, 2]).is_err(), "bytes left over");
-    assert!(decode_bytes::<char>(&[9]).is_err());
+    assert!(decode::<String>(&[200, 1, 2]).is_err());
+    assert!(decode::<u8>(&[1, 2]).is_err(), "bytes left over");
+    assert!(decode::<char>(&[9]).is_err());
 }
 
 #[test]
@@ -70,10 +63,7 @@ fn a_failing_encoder_is_an_error_and_leaves_nothing() {
         }
     }
     let arena = arena();
-    assert!(matches!(
-        encode(&arena, &Fails, 24),
-        Err(Failure::Encode(_))
-    ));
+    assert!(matches!(encode(&arena, &Fails), Err(Failure::Encode(_))));
     assert_eq!(arena.stats().bytes_in_use, 0);
 }
 
@@ -87,7 +77,7 @@ fn a_panicking_encoder_leaves_the_thread_usable() {
     }
     let arena = arena();
     let caught = std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| {
-        let _ = encode(&arena, &Panics, 24);
+        let _ = encode(&arena, &Panics);
     }));
     assert!(caught.is_err());
     assert!(round_trip(5_u8));
@@ -103,7 +93,7 @@ fn an_encoder_that_changes_its_mind_is_an_error() {
         }
     }
     let arena = arena();
-    assert!(encode(&arena, &Fickle(0.into()), 24).is_err());
+    assert!(encode(&arena, &Fickle(0.into())).is_err());
     assert_eq!(arena.stats().bytes_in_use, 0);
 }
 
@@ -111,7 +101,7 @@ fn an_encoder_that_changes_its_mind_is_an_error() {
 fn the_arena_s_limit_is_an_error() {
     let arena = arena();
     let huge = vec![1_u8; 65 * 64 * 1024];
-    assert!(matches!(encode(&arena, &huge, 24), Err(Failure::NoMemory)));
+    assert!(matches!(encode(&arena, &huge), Err(Failure::NoMemory)));
     assert!(round_trip(huge.len()));
 }
 
@@ -131,7 +121,7 @@ fn descriptors_go_along_only_where_they_may() {
     }
     let arena = arena();
     let file = File(std::fs::File::open("/dev/null").unwrap().into());
-    let Err(Failure::Encode(error)) = encode(&arena, &file, 24) else {
+    let Err(Failure::Encode(error)) = encode(&arena, &file) else {
         panic!("passed")
     };
     assert!(error.to_string().contains("inside a message"), "{error}");

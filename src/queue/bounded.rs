@@ -3,10 +3,10 @@
 
 use super::local::{LocalQueue, Received, Refused};
 use crate::arena::{self, Arena};
-use crate::codec::{self, Failure, Small};
-use crate::error::{Error, GetError, PutError};
+use crate::codec::{self, Failure};
+use crate::error::{DecodeError, Error, GetError, PutError};
 use crate::os::clock::Deadline;
-use crate::ring::Geometry;
+use crate::ring::{Geometry, Message};
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 use std::fmt;
@@ -14,6 +14,7 @@ use std::io;
 use std::marker::PhantomData;
 use std::sync::Arc;
 use std::time::Duration;
+use zerocopy::IntoBytes;
 
 /// A first-in, first-out queue of messages between any number of processes and threads.
 ///
@@ -75,6 +76,9 @@ impl<T> fmt::Debug for Queue<T> {
             .finish_non_exhaustive()
     }
 }
+
+/// The size of values whose slots are so small that a smaller buffer is enough for them.
+const FEW: usize = 16;
 
 fn type_hash<T>() -> u64 {
     arena::fnv(std::any::type_name::<T>().as_bytes())
@@ -187,23 +191,46 @@ impl<T: Serialize + DeserializeOwned> Queue<T> {
 
     #[inline]
     fn put_until(&self, item: T, deadline: Deadline) -> Result<(), PutError<T>> {
-        let arena = self.local.arena();
-        if arena.check().is_err() {
+        // The compiler keeps one of the two.
+        if size_of::<T>() <= FEW {
+            self.put_through([0; 3], item, deadline)
+        } else {
+            self.put_through([0; 15], item, deadline)
+        }
+    }
+
+    #[inline]
+    fn put_through<const N: usize>(
+        &self,
+        mut small: [u64; N],
+        item: T,
+        deadline: Deadline,
+    ) -> Result<(), PutError<T>> {
+        if self.local.arena().check().is_err() {
             return Err(PutError::ForeignFork(item));
         }
         if self.local.ring().closed() {
             return Err(PutError::Closed(item));
         }
-        let mut small = Small::default();
-        let message = match codec::encode(arena, &item, &mut small, self.local.inline()) {
-            Ok(message) => message,
-            Err(Failure::NoMemory) => return Err(PutError::NoMemory(item)),
-            Err(Failure::Encode(error)) => return Err(PutError::Encode(item, error)),
-        };
-        match self.local.send(message, &small, deadline) {
-            Ok(()) => Ok(()),
-            Err(Refused::NotNow) => Err(PutError::Full(item)),
-            Err(Refused::Closed) => Err(PutError::Closed(item)),
+        let inline = self.local.inline().min(N * 8);
+        match codec::encode(&item, &mut small.as_mut_bytes()[..inline]) {
+            Ok(Some(len)) => match self.local.send(&small, len, deadline) {
+                Ok(()) => Ok(()),
+                Err(refused) => Err(not_sent(refused, item)),
+            },
+            Ok(None) => self.put_in_block(item, deadline),
+            Err(failure) => Err(not_encoded(failure, item)),
+        }
+    }
+
+    #[cold]
+    fn put_in_block(&self, item: T, deadline: Deadline) -> Result<(), PutError<T>> {
+        match codec::encode_parcel(self.local.arena(), &item, None) {
+            Ok(parcel) => {
+                let sent = self.local.send_parcel(parcel, deadline);
+                sent.map_err(|refused| not_sent(refused, item))
+            }
+            Err(failure) => Err(not_encoded(failure, item)),
         }
     }
 
@@ -241,18 +268,50 @@ impl<T: Serialize + DeserializeOwned> Queue<T> {
 
     #[inline]
     fn get_until(&self, deadline: Deadline) -> Result<T, GetError> {
-        let arena = self.local.arena();
-        if arena.check().is_err() {
+        if self.local.arena().check().is_err() {
             return Err(GetError::ForeignFork);
         }
-        let mut small = Small::default();
-        let decoded = match self.local.receive(&mut small, deadline) {
-            Ok(Received::Inline(len)) => codec::decode(&small, len),
-            Ok(Received::Parcel(parcel)) => codec::decode_parcel(arena, &parcel, Vec::new()),
-            Err(Refused::NotNow) => return Err(GetError::Empty),
-            Err(Refused::Closed) => return Err(GetError::Closed),
-        };
-        decoded.map_err(GetError::Decode)
+        match self.local.take_next() {
+            Some(message) => self.receive(message),
+            None => self.get_slowly(deadline),
+        }
+    }
+
+    #[cold]
+    fn get_slowly(&self, deadline: Deadline) -> Result<T, GetError> {
+        match self.local.wait_for_message(deadline) {
+            Ok(message) => self.receive(message),
+            Err(Refused::NotNow) => Err(GetError::Empty),
+            Err(Refused::Closed) => Err(GetError::Closed),
+        }
+    }
+
+    #[inline]
+    fn receive(&self, message: Message) -> Result<T, GetError> {
+        if size_of::<T>() <= FEW {
+            self.receive_through([0; 3], message)
+        } else {
+            self.receive_through([0; 15], message)
+        }
+    }
+
+    #[inline]
+    fn receive_through<const N: usize>(
+        &self,
+        mut small: [u64; N],
+        message: Message,
+    ) -> Result<T, GetError> {
+        match self.local.receive(message, &mut small) {
+            Received::Inline(len) => codec::decode(&small.as_bytes()[..len]),
+            Received::InBlock(message) => self.open(message),
+        }
+        .map_err(GetError::Decode)
+    }
+
+    #[cold]
+    fn open(&self, message: Message) -> Result<T, DecodeError> {
+        let parcel = self.local.receive_parcel(message);
+        codec::decode_parcel(self.local.arena(), &parcel, Vec::new())
     }
 
     /// Gets one item after the other until the queue is closed and drained. A message that does not decode is yielded as
@@ -262,6 +321,22 @@ impl<T: Serialize + DeserializeOwned> Queue<T> {
             queue: self,
             over: false,
         }
+    }
+}
+
+#[cold]
+fn not_encoded<T>(failure: Failure, item: T) -> PutError<T> {
+    match failure {
+        Failure::NoMemory => PutError::NoMemory(item),
+        Failure::Encode(error) => PutError::Encode(item, error),
+    }
+}
+
+#[cold]
+fn not_sent<T>(refused: Refused, item: T) -> PutError<T> {
+    match refused {
+        Refused::NotNow => PutError::Full(item),
+        Refused::Closed => PutError::Closed(item),
     }
 }
 

@@ -3,7 +3,6 @@
 
 use super::kind::{IN_BLOCK, KIND, QueueKind};
 use crate::arena::{Arena, Local, Object, ObjectSpec, Parcel};
-use crate::codec::{Encoded, Small};
 use crate::error::Error;
 use crate::os::clock::Deadline;
 use crate::ring::{Cursors, Geometry, Message, Mpmc, PutError, RingObject, Slot, TakeError, Taken};
@@ -33,11 +32,12 @@ impl Local for LocalQueue {
     }
 }
 
-/// A message's bytes, taken out of the ring for good.
-pub(super) enum Received<'a> {
-    /// So many bytes of the small buffer.
+/// Where a message's bytes are.
+pub(super) enum Received {
+    /// So many bytes of the small buffer; the message is out of the ring for good.
     Inline(usize),
-    Parcel(Parcel<'a>),
+    /// The message is still to be received, with its block.
+    InBlock(Message),
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -98,40 +98,56 @@ impl LocalQueue {
         self.storage.inline()
     }
 
-    /// Claims a slot, fills it, commits, wakes. No user code runs in here.
+    /// Sends the first `len` bytes of `small`.
     #[inline]
     pub(super) fn send(
         &self,
-        message: Encoded<'_>,
-        small: &Small,
+        small: &[u64],
+        len: usize,
         deadline: Deadline,
     ) -> Result<(), Refused> {
-        let ring = self.ring();
-        let slot = match ring.claim(&self.cursors, self.arena().me()) {
-            Ok(slot) => slot,
-            Err(error) => self.claim_slowly(error, deadline)?,
-        };
-        match message {
-            Encoded::Inline(len) => {
-                self.storage.write(&slot, &small[..len.div_ceil(8)]);
-                ring.commit(slot, len as u16);
-            }
-            Encoded::Parcel(parcel) => {
-                // From the commit on the ring lists the block; until then it is this member's by its own word.
-                self.storage.write(&slot, &[parcel.into_index().into()]);
-                ring.commit(slot, IN_BLOCK);
-            }
-        }
-        self.storage.not_empty().notify_one(self.arena().fences());
+        let slot = self.claim(deadline)?;
+        self.storage.write(&slot, small, len);
+        self.commit(slot, len as u16);
         Ok(())
     }
 
-    #[cold]
-    fn claim_slowly(&self, error: PutError, deadline: Deadline) -> Result<Slot, Refused> {
-        if error == PutError::Closed {
-            return Err(Refused::Closed);
+    /// Sends a block.
+    pub(super) fn send_parcel(
+        &self,
+        parcel: Parcel<'_>,
+        deadline: Deadline,
+    ) -> Result<(), Refused> {
+        let slot = self.claim(deadline)?;
+        // From the commit on the ring lists the block; until then it is this member's by its own word.
+        self.storage.write(&slot, &[parcel.into_index().into()], 8);
+        self.commit(slot, IN_BLOCK);
+        Ok(())
+    }
+
+    /// Until `commit` no user code runs.
+    #[inline]
+    fn claim(&self, deadline: Deadline) -> Result<Slot, Refused> {
+        match self.ring().claim_next(&self.cursors, self.arena().me()) {
+            Some(slot) => Ok(slot),
+            None => self.claim_slowly(deadline),
         }
+    }
+
+    #[inline]
+    fn commit(&self, slot: Slot, meta: u16) {
+        self.ring().commit(slot, meta);
+        self.storage.not_empty().notify_one(self.arena().fences());
+    }
+
+    #[cold]
+    fn claim_slowly(&self, deadline: Deadline) -> Result<Slot, Refused> {
         let ring = self.ring();
+        match ring.claim(&self.cursors, self.arena().me()) {
+            Ok(slot) => return Ok(slot),
+            Err(PutError::Closed) => return Err(Refused::Closed),
+            Err(_) => {}
+        }
         let wait = Wait {
             arena: self.arena(),
             event: self.storage.not_full(),
@@ -161,34 +177,45 @@ impl LocalQueue {
         done.unwrap_or(Err(Refused::NotNow))
     }
 
-    /// Takes a message, copies it out or makes its block this member's, acknowledges, wakes. No user code runs in here.
+    /// The next message, in the usual case, without waiting. Until it is received no user code may run.
     #[inline]
-    pub(super) fn receive(
-        &self,
-        small: &mut Small,
-        deadline: Deadline,
-    ) -> Result<Received<'_>, Refused> {
-        let ring = self.ring();
-        let message = match ring.take(&self.cursors, self.arena()) {
-            Ok(message) => message,
-            Err(_) => self.take_slowly(deadline)?,
-        };
-        let received = if message.meta == IN_BLOCK {
-            let index = self.storage.block_in(message.slot.index);
-            Received::Parcel(Parcel::take(self.arena(), index))
-        } else {
-            let len = usize::from(message.meta).min(self.storage.inline());
-            self.storage.read(&message, &mut small[..len.div_ceil(8)]);
-            Received::Inline(len)
-        };
-        ring.acknowledge(message, self.arena().me());
-        self.storage.not_full().notify_one(self.arena().fences());
-        Ok(received)
+    pub(super) fn take_next(&self) -> Option<Message> {
+        self.ring().take_next(&self.cursors, self.arena())
     }
 
+    /// Copies the message out, acknowledges, wakes. How many bytes of `small` it has; none when it is in a block.
+    #[inline]
+    pub(super) fn receive(&self, message: Message, small: &mut [u64]) -> Received {
+        if message.meta == IN_BLOCK {
+            return Received::InBlock(message);
+        }
+        let len = usize::from(message.meta).min(self.storage.inline());
+        let len = len.min(small.len() * 8);
+        self.storage.read(&message, small, len);
+        self.acknowledge(message);
+        Received::Inline(len)
+    }
+
+    /// Makes the message's block this member's, acknowledges, wakes.
+    pub(super) fn receive_parcel(&self, message: Message) -> Parcel<'_> {
+        let parcel = Parcel::take(self.arena(), self.storage.block_in(message.slot.index));
+        self.acknowledge(message);
+        parcel
+    }
+
+    #[inline]
+    fn acknowledge(&self, message: Message) {
+        self.ring().acknowledge(message, self.arena().me());
+        self.storage.not_full().notify_one(self.arena().fences());
+    }
+
+    /// Waits for a message. Until it is received no user code may run.
     #[cold]
-    fn take_slowly(&self, deadline: Deadline) -> Result<Message, Refused> {
+    pub(super) fn wait_for_message(&self, deadline: Deadline) -> Result<Message, Refused> {
         let ring = self.ring();
+        if let Ok(message) = ring.take(&self.cursors, self.arena()) {
+            return Ok(message);
+        }
         let wait = Wait {
             arena: self.arena(),
             event: self.storage.not_empty(),

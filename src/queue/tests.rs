@@ -183,11 +183,11 @@ fn a_handle_of_another_type_is_refused_and_the_queue_goes_on() {
     }
     // The same bytes and handle, decoded as another type.
     let (arena, numbers) = queue::<u64>(1);
-    let parcel =
-        match crate::codec::encode(&arena, &Either::Number(numbers.clone()), &mut [0; 15], 100) {
-            Ok(crate::codec::Encoded::Parcel(parcel)) => parcel,
-            _ => panic!("a handle needs a block"),
-        };
+    let value = Either::Number(numbers.clone());
+    let inline = crate::codec::encode(&value, &mut [0; 100]);
+    assert!(matches!(inline, Ok(None)), "a handle needs a block");
+    let parcel = crate::codec::encode_parcel(&arena, &value, None).unwrap();
+    drop(value);
     #[derive(Deserialize, Debug)]
     enum Wrong {
         #[allow(dead_code)]

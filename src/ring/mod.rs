@@ -14,7 +14,9 @@ mod models;
 mod tests;
 
 pub(crate) use cursors::Cursors;
+#[cfg(all(test, not(loom)))]
+pub(crate) use mpmc::Blocked;
 #[cfg(test)]
-pub(crate) use mpmc::{Blocked, Owners};
+pub(crate) use mpmc::Owners;
 pub(crate) use mpmc::{Message, Mpmc, PutError, Slot, TakeError, Taken};
 pub(crate) use storage::{Geometry, RingObject};

@@ -186,6 +186,29 @@ fn loom_a_slot_wraps() {
     });
 }
 
+/// Two threads of one process: what one saw free, the other fills.
+#[test]
+fn loom_a_free_slot_is_filled_by_another_thread() {
+    model(|| {
+        let heap = Heap::new(2);
+        let producer = Arc::new(Party::new(&heap, 2));
+        producer.put(1).unwrap();
+        producer.put(2).unwrap();
+        let threads = [3, 4].map(|value| {
+            let producer = producer.clone();
+            thread::spawn(move || producer.put(value).is_ok().then_some(value))
+        });
+        let consumer = Party::new(&heap, 1);
+        assert_eq!([consumer.get().unwrap(), consumer.get().unwrap()], [1, 2]);
+        let sent = threads.map(|thread| thread.join().unwrap());
+        let mut sent: Vec<u64> = sent.into_iter().flatten().collect();
+        let mut got = Party::new(&heap, 3).drain();
+        got.sort();
+        sent.sort();
+        assert_eq!(got, sent);
+    });
+}
+
 #[test]
 fn loom_one_message_two_consumers() {
     model(|| {

@@ -32,7 +32,7 @@ pub(crate) trait Owners {
 /// A slot that this process holds, to fill or to empty. Having one is the right to touch the slot's payload.
 #[derive(Debug, PartialEq, Eq)]
 pub(crate) struct Slot {
-    stamp: Stamp,
+    lap: u64,
     pub(crate) index: u64,
 }
 
@@ -79,31 +79,26 @@ pub(crate) enum Taken {
     ByDead,
 }
 
-/// The hints are renewed every so many positions: often enough that a process that slept finds the front again.
-const HINT_EVERY: u64 = 32;
+const TAKES_IN_A_LINE: u64 = 8;
 
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Mpmc<S> {
     storage: S,
-    laps: Laps,
 }
 
 impl<S: Storage> Mpmc<S> {
     #[inline]
     pub(crate) fn new(storage: S) -> Self {
-        let laps = storage.laps();
-        Mpmc { storage, laps }
+        Mpmc { storage }
+    }
+
+    #[inline]
+    fn laps(&self) -> Laps {
+        self.storage.laps()
     }
 
     pub(crate) fn cursors(&self) -> Cursors {
-        Cursors::new(self.laps.start())
-    }
-
-    fn slot(&self, stamp: Stamp) -> Slot {
-        Slot {
-            stamp,
-            index: self.laps.index(stamp),
-        }
+        Cursors::new(self.laps().start())
     }
 
     fn load_claim(&self, index: u64) -> Tag {
@@ -125,20 +120,81 @@ impl<S: Storage> Mpmc<S> {
         self.storage.closed().load(Acquire) != 0
     }
 
-    /// Claims the next position for `me`. Until `commit` or `abort` no user code may run.
+    /// The usual case of `claim`: the position is the next one, and the message before it in this slot was taken. `None` says
+    /// nothing but that it is not the usual case.
     #[inline]
+    pub(crate) fn claim_next(&self, cursors: &Cursors, me: MemberId) -> Option<Slot> {
+        let (laps, at) = (self.laps(), cursors.put());
+        let (lap, index) = (laps.lap(at), laps.index(at));
+        let claim = self.load_claim(index);
+        if claim.lap() == lap - 1
+            && (at < cursors.free() || self.look_ahead(cursors, at))
+            && self.try_claim(index, claim, Tag::new(lap, State::Held, me))
+        {
+            self.claimed(cursors, laps.next(at), Slot { lap, index }, me)
+        } else {
+            None
+        }
+    }
+
+    /// Whether the slot at `at` is free, and how many behind it: those whose take words share a line. Who read them one by one
+    /// would take the line from the consumer, who is writing it, for every message.
+    #[inline(never)]
+    fn look_ahead(&self, cursors: &Cursors, at: Stamp) -> bool {
+        let (laps, mut free) = (self.laps(), at);
+        let lap = laps.lap(at);
+        let end = (laps.index(at) | (TAKES_IN_A_LINE - 1)).min(laps.capacity - 1);
+        for index in laps.index(at)..=end {
+            if !self.load_take(index).is(lap - 1, State::Over) {
+                break;
+            }
+            free = laps.next(free);
+        }
+        cursors.set_free(free);
+        free > at
+    }
+
+    #[inline]
+    fn try_claim(&self, index: u64, old: Tag, mine: Tag) -> bool {
+        // (R) pairs with (R): who repaired or acknowledged this slot before is done with it.
+        self.storage
+            .claim(index)
+            .compare_exchange(old.0, mine.0, AcqRel, Relaxed)
+            .is_ok()
+    }
+
+    /// After the claim; `None` when the ring was closed meanwhile.
+    #[inline]
+    fn claimed(&self, cursors: &Cursors, next: Stamp, slot: Slot, me: MemberId) -> Option<Slot> {
+        cursors.set_put(next);
+        if next.is_milestone() {
+            self.storage.tail_hint().store(next.0, Relaxed);
+        }
+        // (D) a Dekker pair with `take`: claim, then closed here; closed, then claim there.
+        fence_after_rmw();
+        if self.is_closed() {
+            self.abort(slot, me);
+            return None;
+        }
+        Some(slot)
+    }
+
+    /// Claims the next position for `me`. Until `commit` or `abort` no user code may run.
     pub(crate) fn claim(&self, cursors: &Cursors, me: MemberId) -> Result<Slot, PutError> {
+        if let Some(slot) = self.claim_next(cursors, me) {
+            return Ok(slot);
+        }
         let mut at = cursors.put();
         loop {
-            let (lap, index) = (self.laps.lap(at), self.laps.index(at));
+            let (lap, index) = (self.laps().lap(at), self.laps().index(at));
             let claim = self.load_claim(index);
             if claim.lap() >= lap {
                 at = self.later(at, claim.lap(), self.storage.tail_hint());
                 continue;
             }
-            if claim != Tag::new(lap - 1, State::Over, claim.owner()) {
+            if !claim.is(lap - 1, State::Over) {
                 let take = self.load_take(index);
-                if take.lap() != lap - 1 || take.state() != State::Over {
+                if !take.is(lap - 1, State::Over) {
                     if take.lap() >= lap {
                         // Passed over since the claim was read.
                         continue;
@@ -150,28 +206,11 @@ impl<S: Storage> Mpmc<S> {
                     continue;
                 }
             }
-            let mine = Tag::new(lap, State::Held, me);
-            // (R) pairs with (R): who repaired or acknowledged this slot before is done with it.
-            let claimed = self
-                .storage
-                .claim(index)
-                .compare_exchange(claim.0, mine.0, AcqRel, Relaxed);
-            if claimed.is_err() {
-                continue;
+            if self.try_claim(index, claim, Tag::new(lap, State::Held, me)) {
+                let next = self.laps().next(at);
+                let slot = self.claimed(cursors, next, Slot { lap, index }, me);
+                return slot.ok_or(PutError::Closed);
             }
-            let next = self.laps.next(at);
-            cursors.set_put(next);
-            if index % HINT_EVERY == HINT_EVERY - 1 {
-                self.storage.tail_hint().store(next.0, Relaxed);
-            }
-            let slot = self.slot(at);
-            // (D) a Dekker pair with `take`: claim, then closed here; closed, then claim there.
-            fence_after_rmw();
-            if self.is_closed() {
-                self.abort(slot, me);
-                return Err(PutError::Closed);
-            }
-            return Ok(slot);
         }
     }
 
@@ -199,14 +238,14 @@ impl<S: Storage> Mpmc<S> {
 
     /// A later position: the slot was used in `lap`, so everything up to it was; or further still, by the hint.
     fn later(&self, at: Stamp, lap: u64, hint: &AtomicU64) -> Stamp {
-        let passed = self.laps.next(self.laps.at(lap, self.laps.index(at)));
+        let passed = self.laps().next(self.laps().at(lap, self.laps().index(at)));
         passed.max(Stamp(hint.load(Relaxed)))
     }
 
     /// Makes a filled slot's message visible. From here on it is sent.
     #[inline]
     pub(crate) fn commit(&self, slot: Slot, meta: u16) {
-        let published = Published::new(self.laps.lap(slot.stamp), meta);
+        let published = Published::new(slot.lap, meta);
         // (C) pairs with `load_published`.
         self.storage
             .published(slot.index)
@@ -216,7 +255,7 @@ impl<S: Storage> Mpmc<S> {
     /// Gives a claimed slot up; consumers pass over it.
     #[cold]
     pub(crate) fn abort(&self, slot: Slot, me: MemberId) {
-        let over = Tag::new(self.laps.lap(slot.stamp), State::Over, me);
+        let over = Tag::new(slot.lap, State::Over, me);
         self.storage.claim(slot.index).store(over.0, Release);
     }
 
@@ -224,21 +263,53 @@ impl<S: Storage> Mpmc<S> {
     #[inline]
     pub(crate) fn may_take(&self, cursors: &Cursors) -> bool {
         let at = cursors.get();
-        self.load_published(self.laps.index(at)).lap() >= self.laps.lap(at)
+        self.load_published(self.laps().index(at)).lap() >= self.laps().lap(at)
     }
 
     /// Whether claiming is worth a try; for spinning.
     #[inline]
     pub(crate) fn may_claim(&self, cursors: &Cursors) -> bool {
         let at = cursors.put();
-        let (lap, index) = (self.laps.lap(at), self.laps.index(at));
+        let (lap, index) = (self.laps().lap(at), self.laps().index(at));
         let take = self.load_take(index);
         (take.lap() >= lap - 1 && take.state() == State::Over)
             || self.load_claim(index).lap() >= lap
     }
 
-    /// Takes the next message for `me`, or one that was taken by a process that died. Until `acknowledge` no user code may run.
+    /// The usual case of `take`: the position is the next one, nobody has taken it, and nobody died. `None` says nothing but
+    /// that it is not the usual case.
     #[inline]
+    pub(crate) fn take_next(&self, cursors: &Cursors, owners: &impl Owners) -> Option<Message> {
+        let (laps, at) = (self.laps(), cursors.get());
+        let (lap, index) = (laps.lap(at), laps.index(at));
+        let published = self.load_published(index);
+        let take = self.load_take(index);
+        let usual =
+            published.lap() == lap && take.lap() < lap && owners.deaths() == cursors.deaths();
+        if usual && self.try_take(index, take, Tag::new(lap, State::Held, owners.me())) {
+            Some(self.has_taken(cursors, laps.next(at), Slot { lap, index }, published))
+        } else {
+            None
+        }
+    }
+
+    #[inline]
+    fn has_taken(
+        &self,
+        cursors: &Cursors,
+        next: Stamp,
+        slot: Slot,
+        published: Published,
+    ) -> Message {
+        cursors.set_get(next);
+        if next.is_milestone() {
+            self.storage.head_hint().store(next.0, Relaxed);
+        }
+        let meta = published.meta();
+        Message { slot, meta }
+    }
+
+    /// Takes the next message for `me`, or one that was taken by a process that died. Until `acknowledge` no user code may run.
     pub(crate) fn take(
         &self,
         cursors: &Cursors,
@@ -249,10 +320,12 @@ impl<S: Storage> Mpmc<S> {
             if let Some(message) = self.take_orphan(cursors, owners, deaths) {
                 return Ok(message);
             }
+        } else if let Some(message) = self.take_next(cursors, owners) {
+            return Ok(message);
         }
         let mut at = cursors.get();
         loop {
-            let (lap, index) = (self.laps.lap(at), self.laps.index(at));
+            let (lap, index) = (self.laps().lap(at), self.laps().index(at));
             let published = self.load_published(index);
             if published.lap() != lap {
                 match self.pass(at, published) {
@@ -267,27 +340,18 @@ impl<S: Storage> Mpmc<S> {
                 }
             }
             let take = self.load_take(index);
-            if take.lap() > lap || (take.lap() == lap && take.state() != State::Orphan) {
-                at = self.later(at, take.lap(), self.storage.head_hint());
-                continue;
-            }
-            let mine = if take.state() == State::Orphan && take.lap() == lap {
+            let mine = if take.lap() < lap {
+                Tag::new(lap, State::Held, owners.me())
+            } else if take.is(lap, State::Orphan) {
                 take.taken_again(owners.me())
             } else {
-                Tag::new(lap, State::Held, owners.me())
-            };
-            if !self.try_take(index, take, mine) {
+                at = self.later(at, take.lap(), self.storage.head_hint());
                 continue;
+            };
+            if self.try_take(index, take, mine) {
+                let next = self.laps().next(at);
+                return Ok(self.has_taken(cursors, next, Slot { lap, index }, published));
             }
-            let next = self.laps.next(at);
-            cursors.set_get(next);
-            if index % HINT_EVERY == HINT_EVERY - 1 {
-                self.storage.head_hint().store(next.0, Relaxed);
-            }
-            return Ok(Message {
-                slot: self.slot(at),
-                meta: published.meta(),
-            });
         }
     }
 
@@ -302,7 +366,7 @@ impl<S: Storage> Mpmc<S> {
 
     /// Nothing is published at `at` in its lap: where to look next, or why there is nothing to take.
     fn pass(&self, at: Stamp, published: Published) -> Result<Stamp, TakeError> {
-        let (lap, index) = (self.laps.lap(at), self.laps.index(at));
+        let (lap, index) = (self.laps().lap(at), self.laps().index(at));
         if published.lap() > lap {
             return Ok(self.later(at, published.lap() - 1, self.storage.head_hint()));
         }
@@ -320,7 +384,7 @@ impl<S: Storage> Mpmc<S> {
             });
         }
         if claim.lap() > lap || claim.state() == State::Over {
-            return Ok(self.laps.next(at));
+            return Ok(self.laps().next(at));
         }
         if self.load_published(index).lap() >= lap {
             return Ok(at);
@@ -331,7 +395,7 @@ impl<S: Storage> Mpmc<S> {
     /// Ends a take: the message is consumed, its slot can be claimed again.
     #[inline]
     pub(crate) fn acknowledge(&self, message: Message, me: MemberId) {
-        let over = Tag::new(self.laps.lap(message.slot.stamp), State::Over, me);
+        let over = Tag::new(message.slot.lap, State::Over, me);
         // (F) pairs with `load_take`.
         self.storage.take(message.slot.index).store(over.0, Release);
     }
@@ -339,7 +403,7 @@ impl<S: Storage> Mpmc<S> {
     /// Searches the ring for a message whose taker died. `deaths` is noted only after a search in vain that began later.
     #[cold]
     fn take_orphan(&self, cursors: &Cursors, owners: &impl Owners, deaths: u64) -> Option<Message> {
-        for index in 0..self.laps.capacity {
+        for index in 0..self.laps().capacity {
             loop {
                 let take = self.load_take(index);
                 let orphan = match take.state() {
@@ -355,11 +419,10 @@ impl<S: Storage> Mpmc<S> {
                     continue;
                 }
                 if self.try_take(index, take, take.taken_again(owners.me())) {
-                    let stamp = self.laps.at(take.lap(), index);
-                    let meta = self.load_published(index).meta();
+                    let lap = take.lap();
                     return Some(Message {
-                        slot: self.slot(stamp),
-                        meta,
+                        slot: Slot { lap, index },
+                        meta: self.load_published(index).meta(),
                     });
                 }
             }
@@ -372,7 +435,7 @@ impl<S: Storage> Mpmc<S> {
     #[cold]
     pub(crate) fn skip_dead(&self, cursors: &Cursors, owners: &impl Owners) -> bool {
         let at = cursors.get();
-        self.skip_if_dead(self.laps.index(at), |owner| owners.is_dead(owner))
+        self.skip_if_dead(self.laps().index(at), |owner| owners.is_dead(owner))
     }
 
     /// The claim first, then whether its owner is dead, then (he can publish no more) whether he published.
@@ -399,15 +462,17 @@ impl<S: Storage> Mpmc<S> {
         let end = cursors.get();
         let mut at = cursors.settled();
         // Older than a whole lap is acknowledged: its slot was claimed again.
-        if self.laps.distance(at, end) > self.laps.capacity {
-            at = self.laps.at(self.laps.lap(end) - 1, self.laps.index(end));
+        if self.laps().distance(at, end) > self.laps().capacity {
+            at = self
+                .laps()
+                .at(self.laps().lap(end) - 1, self.laps().index(end));
         }
         let mut all = Taken::Settled;
         while at < end {
-            let (lap, index) = (self.laps.lap(at), self.laps.index(at));
+            let (lap, index) = (self.laps().lap(at), self.laps().index(at));
             let take = self.load_take(index);
             if take.lap() != lap || take.state() == State::Over {
-                at = self.laps.next(at);
+                at = self.laps().next(at);
                 if all == Taken::Settled {
                     cursors.set_settled(at);
                 }
@@ -415,7 +480,7 @@ impl<S: Storage> Mpmc<S> {
                 cursors.search_again();
                 return Taken::ByDead;
             } else if self.load_take(index) == take {
-                at = self.laps.next(at);
+                at = self.laps().next(at);
                 all = Taken::Held;
             }
         }
@@ -425,7 +490,7 @@ impl<S: Storage> Mpmc<S> {
     /// For a producer that waits for a taker: whether that one is dead, so that a consumer has to take the message again.
     #[cold]
     pub(crate) fn orphan_if_dead(&self, cursors: &Cursors, owners: &impl Owners) -> bool {
-        let index = self.laps.index(cursors.put());
+        let index = self.laps().index(cursors.put());
         self.orphan_if(index, |owner| owners.is_dead(owner))
             || self.skip_if_dead(index, |owner| owners.is_dead(owner))
     }
@@ -445,7 +510,7 @@ impl<S: Storage> Mpmc<S> {
     /// Removes every tag of the dead, so that their numbers can name others. Idempotent; may run beside anything and
     /// be killed anywhere. Says how many words it changed.
     pub(crate) fn sweep(&self, is_dead: impl Fn(MemberId) -> bool) -> u64 {
-        (0..self.laps.capacity)
+        (0..self.laps().capacity)
             .map(|index| {
                 u64::from(self.skip_if_dead(index, &is_dead))
                     + u64::from(self.orphan_if(index, &is_dead))
@@ -471,23 +536,23 @@ impl<S: Storage> Mpmc<S> {
             .max(Stamp(self.storage.tail_hint().load(Relaxed)))
             .max(head);
         loop {
-            let claim = self.load_claim(self.laps.index(tail));
-            if claim.lap() < self.laps.lap(tail) {
+            let claim = self.load_claim(self.laps().index(tail));
+            if claim.lap() < self.laps().lap(tail) {
                 break;
             }
             tail = self
-                .laps
-                .next(self.laps.at(claim.lap(), self.laps.index(tail)));
+                .laps()
+                .next(self.laps().at(claim.lap(), self.laps().index(tail)));
         }
         cursors.set_put(tail);
-        self.laps.distance(head, tail).min(self.laps.capacity)
+        self.laps().distance(head, tail).min(self.laps().capacity)
     }
 
     /// The first position that is neither taken nor skipped.
     fn front(&self, cursors: &Cursors) -> Stamp {
         let mut at = cursors.get();
         loop {
-            let (lap, index) = (self.laps.lap(at), self.laps.index(at));
+            let (lap, index) = (self.laps().lap(at), self.laps().index(at));
             let published = self.load_published(index);
             let next = if published.lap() == lap {
                 let take = self.load_take(index);
@@ -511,7 +576,7 @@ impl<S: Storage> Mpmc<S> {
         if owners.deaths() == cursors.deaths() {
             return 0;
         }
-        (0..self.laps.capacity)
+        (0..self.laps().capacity)
             .filter(|&index| {
                 let take = self.load_take(index);
                 match take.state() {
@@ -527,7 +592,7 @@ impl<S: Storage> Mpmc<S> {
     pub(crate) fn is_full(&self, cursors: &Cursors) -> bool {
         self.len(cursors);
         let at = cursors.put();
-        let (lap, index) = (self.laps.lap(at), self.laps.index(at));
+        let (lap, index) = (self.laps().lap(at), self.laps().index(at));
         let (claim, take) = (self.load_claim(index), self.load_take(index));
         let over = |tag: Tag| tag.lap() + 1 == lap && tag.state() == State::Over;
         claim.lap() + 1 == lap && !over(claim) && !over(take)
@@ -535,7 +600,7 @@ impl<S: Storage> Mpmc<S> {
 
     /// Every slot with a message that was committed and not acknowledged: its index and what was committed with it.
     pub(crate) fn for_each_message(&self, mut f: impl FnMut(u64, u16)) {
-        for index in 0..self.laps.capacity {
+        for index in 0..self.laps().capacity {
             let published = self.load_published(index);
             let take = self.load_take(index);
             let consumed = take.lap() == published.lap() && take.state() == State::Over;

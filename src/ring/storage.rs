@@ -44,7 +44,7 @@ pub(crate) struct Geometry {
 impl Geometry {
     /// Slots for messages that are usually `payload` bytes: 32, 64 or 128 bytes apart, so that few lines are touched.
     pub(crate) fn new(capacity: u64, payload: u64) -> Geometry {
-        let stride = (payload + PUBLISHED).next_power_of_two().clamp(32, 128);
+        let stride = (payload + PUBLISHED).next_power_of_two().clamp(16, 128);
         Geometry { capacity, stride }
     }
 
@@ -146,25 +146,37 @@ impl RingObject {
         (self.geometry.stride - PUBLISHED) as usize
     }
 
-    /// Copies a payload into a claimed slot.
+    /// Copies `len` bytes, rounded up to words, into a claimed slot.
     #[inline]
-    pub(crate) fn write(&self, slot: &Slot, payload: &[u64]) {
-        assert!(payload.len() * 8 <= self.inline());
+    pub(crate) fn write(&self, slot: &Slot, from: &[u64], len: usize) {
+        assert!(len <= self.inline());
+        let words = &from[..len.div_ceil(8)];
         let to = self.payload(slot.index);
-        for (i, &word) in payload.iter().enumerate() {
-            // SAFETY: within the payload (checked), and whoever has the claimed `Slot` is alone with it.
-            unsafe { to.wrapping_add(i).write(word) };
+        // SAFETY: a payload is of whole words, so these fit into it (checked), and whoever has the claimed `Slot` is
+        // alone with it.
+        let write = |i: usize| unsafe { to.wrapping_add(i).write(words[i]) };
+        match words.len() {
+            // The few that a number has, without a call.
+            1 => write(0),
+            2 => (0..2).for_each(write),
+            // SAFETY: as above.
+            count => unsafe { to.copy_from_nonoverlapping(words.as_ptr(), count) },
         }
     }
 
-    /// Copies a taken message's payload out.
+    /// Copies `len` bytes, rounded up to words, out of a taken slot.
     #[inline]
-    pub(crate) fn read(&self, message: &Message, payload: &mut [u64]) {
-        assert!(payload.len() * 8 <= self.inline());
+    pub(crate) fn read(&self, message: &Message, to: &mut [u64], len: usize) {
+        assert!(len <= self.inline());
+        let words = &mut to[..len.div_ceil(8)];
         let from = self.payload(message.slot.index);
-        for (i, word) in payload.iter_mut().enumerate() {
-            // SAFETY: within the payload (checked), and nobody writes it before the message is acknowledged.
-            *word = unsafe { from.wrapping_add(i).read() };
+        // SAFETY: as in `write`, and nobody writes the slot before the message is acknowledged.
+        let read = |i: usize| unsafe { from.wrapping_add(i).read() };
+        match words.len() {
+            1 => words[0] = read(0),
+            2 => (words[0], words[1]) = (read(0), read(1)),
+            // SAFETY: as above.
+            count => unsafe { from.copy_to_nonoverlapping(words.as_mut_ptr(), count) },
         }
     }
 

@@ -33,6 +33,13 @@ impl Tag {
         self.0 >> LAP_SHIFT
     }
 
+    /// Whether it says this lap and state, whoever the owner is and however often it was taken.
+    #[inline]
+    pub(super) const fn is(self, lap: u64, state: State) -> bool {
+        (self.0 >> STATE_SHIFT) & !(3 << (TAKES_SHIFT - STATE_SHIFT))
+            == lap << (LAP_SHIFT - STATE_SHIFT) | state as u64
+    }
+
     #[inline]
     pub(super) const fn state(self) -> State {
         match (self.0 >> STATE_SHIFT) & 3 {
@@ -96,6 +103,17 @@ impl Published {
 /// A position in the ring's endless sequence: `lap | index`, the index in as few bits as hold it. Greater is later.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub(crate) struct Stamp(pub(super) u64);
+
+/// The hints are renewed every so many positions: often enough that a process that slept finds the front again.
+const MILESTONE: u64 = 32;
+
+impl Stamp {
+    /// Whether the hints are to be renewed here.
+    #[inline]
+    pub(super) fn is_milestone(self) -> bool {
+        self.0 % MILESTONE == 0
+    }
+}
 
 /// The arithmetic of stamps for one capacity.
 #[derive(Clone, Copy, Debug)]
