@@ -5,6 +5,7 @@
 
 mod cursors;
 mod mpmc;
+mod repair;
 mod storage;
 mod tag;
 
