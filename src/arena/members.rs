@@ -8,12 +8,8 @@ use super::words::{HolderWord, MemberId, MemberWord};
 use super::{Arena, MemberRow};
 use crate::error::Error;
 use crate::os::liveness::{self, Identity};
-use crate::os::pidfd;
 use std::io;
 use std::sync::atomic::Ordering::{AcqRel, Acquire, Relaxed, Release};
-use std::time::Duration;
-
-const ESRCH: i32 = 3;
 
 /// A row kept for a child that is being started, and the generation under which it will be a member.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -73,6 +69,9 @@ impl Arena {
                 .word
                 .compare_exchange(word.0, kept.0, AcqRel, Relaxed)
                 .ok()?;
+            // Where the number will hold under which the child joins.
+            let numbered = Identity::numbered(0, liveness::namespace_of_children());
+            write_identity(self.row(id), &numbered);
             Some(Reservation { id, generation })
         })
     }
@@ -148,7 +147,7 @@ impl Arena {
                 MemberWord::FREE | MemberWord::DEAD => return true,
                 MemberWord::RESERVED => return false,
                 _ if id == self.me() => return false,
-                MemberWord::JOINING => pid_is_gone(word.pid() as u32),
+                MemberWord::JOINING => liveness::is_gone(&joining_identity(row, word)),
                 _ => liveness::is_dead(&read_identity(row), self.0.file),
             };
             // The answer is about what was read only if the row is still the same.
@@ -261,6 +260,12 @@ fn write_identity(row: &MemberRow, identity: &Identity) {
     }
 }
 
+/// Who is to be asked about while a row is `JOINING`. The namespace is the one that its parent has written down, or its own
+/// as soon as the number is its own.
+fn joining_identity(row: &MemberRow, word: MemberWord) -> Identity {
+    Identity::numbered(word.pid() as u32, row.identity[1].load(Relaxed))
+}
+
 fn read_identity(row: &MemberRow) -> Identity {
     let [pid, pid_ns, pidfd_inode, start] = [0, 1, 2, 3].map(|i| row.identity[i].load(Relaxed));
     Identity {
@@ -268,15 +273,5 @@ fn read_identity(row: &MemberRow) -> Identity {
         pid_ns,
         pidfd_inode,
         start,
-    }
-}
-
-/// Whether no process has this number. A reused number answers for the one before it; a row is `JOINING` for microseconds.
-fn pid_is_gone(pid: u32) -> bool {
-    match pidfd::open(pid) {
-        Ok(fd) => pidfd::wait(&fd, Some(Duration::ZERO)).unwrap_or(false),
-        Err(error) => {
-            error.kind() == io::ErrorKind::NotFound || error.raw_os_error() == Some(ESRCH)
-        }
     }
 }

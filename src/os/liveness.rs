@@ -10,6 +10,7 @@
 use std::fs::{self, File};
 use std::io::{self, BufRead, BufReader};
 use std::os::fd::{AsFd, AsRawFd, OwnedFd};
+use std::path::Path;
 use std::time::Duration;
 
 use super::memfd::FileId;
@@ -30,6 +31,17 @@ pub(crate) struct Identity {
 }
 
 impl Identity {
+    /// A process of which nothing but the number is known, and where that holds. Another one that gets the number answers
+    /// for it: for moments only.
+    pub(crate) fn numbered(pid: u32, pid_ns: u64) -> Identity {
+        Identity {
+            pid,
+            pid_ns,
+            pidfd_inode: 0,
+            start: 0,
+        }
+    }
+
     /// `pidfd_open(getpid())` and what it shows: the calling process.
     pub(crate) fn current() -> io::Result<Identity> {
         Identity::of(std::process::id())
@@ -59,6 +71,17 @@ impl Identity {
     }
 }
 
+/// `readlink("/proc/thread-self/ns/pid_for_children")`: the pid namespace in which both the caller
+/// and a child that it starts have the number that the caller is told; 0 when there is none, as
+/// children are put into another one.
+pub(crate) fn namespace_of_children() -> u64 {
+    let children = fs::read_link("/proc/thread-self/ns/pid_for_children");
+    match (own_pid_ns(), children) {
+        (Ok(own), Ok(children)) if namespace(&children) == Some(own) => own,
+        _ => 0,
+    }
+}
+
 /// `pidfd_open(id.pid)`, `poll`, `read(/proc/PID/maps)`: whether this member is no more.
 ///
 /// True as well for a process that lives on without the arena, after an `exec`; so it must have
@@ -77,7 +100,6 @@ pub(crate) fn is_dead(id: &Identity, arena: FileId) -> bool {
 }
 
 /// `pidfd_open(id.pid)`, `poll`: whether this process has ended, whatever it did before.
-#[cfg(test)]
 pub(crate) fn is_gone(id: &Identity) -> bool {
     matches!(look(id), Sight::Gone)
 }
@@ -136,12 +158,13 @@ fn forbidden(error: &io::Error) -> bool {
 /// `readlink("/proc/thread-self/ns/pid")`: the inode of the caller's pid namespace.
 fn own_pid_ns() -> io::Result<u64> {
     let link = fs::read_link("/proc/thread-self/ns/pid")?;
-    let name = link.to_string_lossy();
-    let inode = name
-        .strip_prefix("pid:[")
-        .and_then(|rest| rest.strip_suffix(']'));
-    let inode = inode.and_then(|digits| digits.parse().ok());
-    inode.ok_or_else(|| io::ErrorKind::InvalidData.into())
+    namespace(&link).ok_or_else(|| io::ErrorKind::InvalidData.into())
+}
+
+/// The inode in a link's text, "pid:[inode]".
+fn namespace(link: &Path) -> Option<u64> {
+    let inode = link.to_str()?.strip_prefix("pid:[")?.strip_suffix(']')?;
+    inode.parse().ok()
 }
 
 /// `read("/proc/thread-self/fdinfo/FD")`: the number of this process in the mounted `/proc`, which

@@ -224,13 +224,18 @@ impl Child {
         drop(end);
         if code.is_some() {
             drop(lock(&self.death).take());
-            lock(&CHILDREN)
-                .running
-                .retain(|child| !std::ptr::eq(&**child, self));
+            self.forget();
             self.arena.mark_ended(self.seat);
             self.arena.collect(false);
         }
         code
+    }
+
+    /// Takes it off the list of those that run.
+    fn forget(&self) {
+        lock(&CHILDREN)
+            .running
+            .retain(|child| !std::ptr::eq(&**child, self));
     }
 }
 
@@ -264,6 +269,45 @@ extern "C" fn at_exit() {
         }
         for child in &running {
             child.wait(Deadline::NEVER);
+            // Who writes its end down takes it off the list a moment later. That may be another thread, which has not got
+            // there, or this one, which left for here by a signal handler: nobody to wait for.
+            child.forget();
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::sync::mpsc;
+
+    /// Somebody has written its end down and got no further.
+    #[test]
+    fn an_exit_does_not_wait_for_who_tidies_up() {
+        let arena = Arena::heap(64, &[]).unwrap();
+        let mut process = std::process::Command::new("true").spawn().unwrap();
+        let pidfd = pidfd::open(process.id()).unwrap();
+        process.wait().unwrap();
+        next_number().unwrap();
+        let entry = Entry {
+            name: "ended".into(),
+            daemon: true,
+            seat: arena.reserve().unwrap(),
+            arena,
+            death: None,
+        };
+        let spawned = Spawned {
+            pid: process.id(),
+            pidfd: Some(pidfd),
+        };
+        let child = add(spawned, entry).unwrap();
+        *lock(&child.end) = Some(ExitCode::Exited(0));
+        let (sender, receiver) = mpsc::channel();
+        std::thread::spawn(move || {
+            at_exit();
+            sender.send(()).unwrap();
+        });
+        receiver.recv_timeout(Duration::from_secs(60)).unwrap();
+        assert!(active().iter().all(|other| !Arc::ptr_eq(other, &child)));
     }
 }

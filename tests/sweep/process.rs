@@ -43,9 +43,41 @@ fn deliver((queue, load): Load) -> usize {
     7
 }
 
-fn start_a_child((queue, size): (Queue<ByteBuf>, usize)) {
+type Start = (Queue<ByteBuf>, Queue<()>, usize);
+
+/// Names the process for whose end a child waits before it joins the family.
+const STARTER: &str = "SWEEP_STARTER";
+
+/// Runs in a child before it joins: one that was quick would show nothing, as its parent is stepped and slow.
+extern "C" fn let_the_parent_go_first() {
+    const PATIENCE: Duration = Duration::from_millis(200);
+    let Ok(starter) = std::env::var(STARTER) else {
+        return;
+    };
+    let start = Instant::now();
+    let lives = || starter.parse() == Ok(std::os::unix::process::parent_id());
+    // The parent that is not killed goes on to wait for its child.
+    while lives() && start.elapsed() < PATIENCE {
+        thread::sleep(Duration::from_micros(100));
+    }
+}
+
+#[used]
+#[unsafe(link_section = ".init_array.00101")]
+static CONSTRUCTOR: extern "C" fn() = let_the_parent_go_first;
+
+/// Says when the start is over. The child has run by then or will, whatever becomes of this process.
+fn start_a_child((queue, started, size): Start) {
     let load = message(VICTIM, size);
-    let child = marked(|| spawn(deliver, (queue, load))).expect("spawn");
+    // Always of one length, for equal steps.
+    let me = format!("{:010}", std::process::id());
+    // SAFETY: this process has one thread.
+    unsafe { std::env::set_var(STARTER, me) };
+    let child = marked(|| {
+        let child = spawn(deliver, (queue, load)).expect("spawn");
+        started.put(()).expect("put");
+        child
+    });
     assert_eq!(child.join().expect("join"), 7);
 }
 
@@ -55,23 +87,27 @@ fn starting_a_process() {
     for size in [SMALL, LARGE] {
         Sweep {
             name: &format!("starting a process, {size} B"),
-            setup: &|| Home::new(size),
-            victim: &|home: &mut Home| {
-                let arguments = (home.ring.queue.clone(), size);
+            setup: &|| (Home::new(size), Queue::bounded(1).expect("a queue")),
+            victim: &|(home, started): &mut (Home, Queue<()>)| {
+                let arguments = (home.ring.queue.clone(), started.clone(), size);
                 spawn(start_a_child, arguments).expect("spawn")
             },
             unblock: None,
             steady: true,
-            check: &|home: Home, corpse| {
+            check: &|(home, started): (Home, Queue<()>), corpse| {
                 // The dead victim counts until it is found dead: at once. Its child ends by
                 // itself, whether it could start or not.
                 await_members(home.members);
-                // The child starts beside its parent: whether it had its seat when the parent was
-                // killed is a matter of who was quicker, so there is no boundary to be found.
-                home.ring.after_put(corpse);
-                Outcome::Untold
+                let has_run = home.ring.after_put(corpse) == Outcome::Done;
+                if started.try_get().is_err() {
+                    // A parent killed before its child's seat is the child's own takes that start
+                    // with it, unless the child was quicker.
+                    return Outcome::Untold;
+                }
+                assert!(has_run, "it was started, but did not run");
+                Outcome::Done
             },
-            whole: Outcome::Untold,
+            whole: Outcome::Done,
         }
         .run(&alone);
     }

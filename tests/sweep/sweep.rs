@@ -175,7 +175,8 @@ impl<W, V: Victim> Sweep<'_, W, V> {
     pub fn run(&self, _alone: &Alone) -> Report {
         let begin = Instant::now();
         let watch = watch::start(self.name.to_string());
-        let whole = match catch_unwind(AssertUnwindSafe(|| self.unharmed())) {
+        let unharmed = || self.rehearse().and_then(|()| self.unharmed());
+        let whole = match catch_unwind(AssertUnwindSafe(unharmed)) {
             Ok(Ok(whole)) => whole,
             Ok(Err(error)) => panic!("{}: unharmed: {error}", self.name),
             Err(panic) => panic!("{}: unharmed: {}", self.name, message(&*panic)),
@@ -199,6 +200,22 @@ impl<W, V: Victim> Sweep<'_, W, V> {
             }
         }
         self.conclude(whole, points.len(), rounds, begin)
+    }
+
+    /// A round before the first: killed before its first step. What a family does only once, or other than before once
+    /// somebody has died in it, is over then, and the steps of the first round are those of all later ones.
+    fn rehearse(&self) -> Result<(), String> {
+        let balance = Balance::now();
+        let mut world = (self.setup)();
+        let mut victim = (self.victim)(&mut world);
+        let mut stepper = victim.attach()?;
+        let end = stepper.kill()?;
+        drop(stepper);
+        victim.reap(end)?;
+        match (self.check)(world, Corpse::Reaped) {
+            Outcome::Done if self.whole == Outcome::Done => Err("done before it has begun".into()),
+            _ => balance.check(),
+        }
     }
 
     /// The first round: nobody is killed.

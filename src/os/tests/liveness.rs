@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use super::children::{Child, fork, sleep_for_ever};
 use super::{Arena, CHECKED, assert_checked, can_set, play, refuse, role, until, within};
-use crate::os::liveness::{self, Identity, is_dead, is_gone};
+use crate::os::liveness::{self, Identity, is_dead, is_gone, namespace_of_children};
 use crate::os::memfd::FileId;
 use crate::os::pidfd;
 
@@ -73,6 +73,26 @@ fn a_member_lives_until_it_is_killed() {
 
         child.join();
         assert!(ids.iter().all(|id| is_gone(id) && is_dead(id, arena.id)));
+    });
+}
+
+#[test]
+fn a_number_alone_tells_of_a_process_that_is_on_its_way() {
+    within(|| {
+        let here = namespace_of_children();
+        assert_ne!(here, 0);
+        let arena = Arena::new();
+        let (child, id) = member(&arena, || {});
+        assert_eq!(here, id.pid_ns);
+        let child_id = Identity::numbered(child.pid, here);
+        let elsewhere = Identity::numbered(child.pid, here + 1);
+        let unknown = Identity::numbered(child.pid, 0);
+        assert!(!is_gone(&child_id));
+        child.kill();
+        assert!(is_gone(&child_id));
+        child.join();
+        assert!(is_gone(&child_id));
+        assert!(!is_gone(&elsewhere) && !is_gone(&unknown));
     });
 }
 
