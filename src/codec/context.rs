@@ -12,7 +12,8 @@ use std::mem;
 use std::os::fd::{BorrowedFd, OwnedFd};
 use std::sync::Arc;
 
-/// What this thread is at: a mode, and whether there is anything in `TABLES` (most messages never look there).
+/// What this thread is at: a mode, whether there is anything in `TABLES` (most messages never look there), and whether a handle
+/// was refused.
 #[derive(Clone, Copy, PartialEq, Eq)]
 struct State(u8);
 
@@ -21,9 +22,11 @@ impl State {
     const ENCODING: State = State(1);
     const DECODING: State = State(2);
     const TABLES: u8 = 4;
+    /// `REASON` is about this message.
+    const REFUSED: u8 = 8;
 
     fn mode() -> State {
-        State(STATE.get().0 & !State::TABLES)
+        State(STATE.get().0 & !(State::TABLES | State::REFUSED))
     }
 
     #[inline]
@@ -31,8 +34,8 @@ impl State {
         self.0 & State::TABLES != 0
     }
 
-    fn set_tables() {
-        STATE.set(State(STATE.get().0 | State::TABLES));
+    fn add(flag: u8) {
+        STATE.set(State(STATE.get().0 | flag));
     }
 }
 
@@ -57,9 +60,11 @@ thread_local! {
     static REASON: Cell<Option<Error>> = const { Cell::new(None) };
 }
 
-/// The reason for the last failure of this thread, if it was one of ours.
+/// Why a handle in this message was refused, if one was.
 pub(super) fn reason() -> Option<Error> {
-    REASON.take()
+    REASON
+        .take()
+        .filter(|_| STATE.get().0 & State::REFUSED != 0)
 }
 
 /// One message; puts the state around it back when it ends, by a panic too.
@@ -85,7 +90,7 @@ impl Scope {
     }
 
     fn set(tables: Tables) {
-        State::set_tables();
+        State::add(State::TABLES);
         TABLES.set(tables);
     }
 
@@ -170,6 +175,7 @@ impl Decoding {
 
 fn refuse(error: Error) -> Error {
     REASON.set(Some(error));
+    State::add(State::REFUSED);
     error
 }
 
@@ -183,7 +189,7 @@ pub(crate) fn serialize_handle<S: Serializer>(
     } else if let Err(error) = local.object().arena().check() {
         Err(refuse(error))
     } else {
-        State::set_tables();
+        State::add(State::TABLES);
         TABLES.with_borrow_mut(|tables| {
             tables.sent.push(local.clone());
             Ok(tables.sent.len() as u32 - 1)

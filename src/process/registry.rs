@@ -142,9 +142,9 @@ fn reap_ended() {
 }
 
 impl Child {
-    /// Whether it is a child of the calling process.
+    /// Whether it is a child of the calling process. A copy of the parent that happens to have its number is another one.
     pub(super) fn is_own(&self) -> bool {
-        self.owner == std::process::id()
+        self.owner == std::process::id() && self.arena.check().is_ok()
     }
 
     pub(super) fn pid(&self) -> u32 {

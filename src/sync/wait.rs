@@ -20,30 +20,48 @@ const WORTH_SPINNING: std::ops::Range<Duration> =
 const MAX_TURN: u32 = 4;
 const YIELDS: u32 = 4;
 
+/// How many waits in a row go without spinning, once it has ceased to pay, before it is tried again.
+const ABSTAIN: u32 = 64;
+
 /// How long spinning has paid lately, private to a process and an event.
 #[derive(Debug)]
-pub(crate) struct Spin(AtomicU32);
+pub(crate) struct Spin {
+    budget: AtomicU32,
+    abstained: AtomicU32,
+}
 
 impl Default for Spin {
     fn default() -> Self {
-        Spin(AtomicU32::new(MAX_SPINS / 2))
+        Spin {
+            budget: AtomicU32::new(MAX_SPINS / 2),
+            abstained: AtomicU32::new(0),
+        }
     }
 }
 
 impl Spin {
     fn budget(&self) -> u32 {
         if single_cpu() {
+            return 0;
+        }
+        let budget = self.budget.load(Relaxed);
+        if budget > 0 {
+            return budget;
+        }
+        let abstained = self.abstained.load(Relaxed) + 1;
+        self.abstained.store(abstained % ABSTAIN, Relaxed);
+        if abstained < ABSTAIN {
             0
         } else {
-            self.0.load(Relaxed)
+            MIN_SPINS * 4
         }
     }
 
     /// It came after `spins` turns: allow twice that, and let the allowance fall slowly.
     fn won(&self, spins: u32) {
-        let old = self.0.load(Relaxed);
+        let old = self.budget.load(Relaxed);
         let aim = (spins * 2).clamp(MIN_SPINS, MAX_SPINS);
-        self.0.store(
+        self.budget.store(
             if aim > old {
                 aim
             } else {
@@ -53,15 +71,24 @@ impl Spin {
         );
     }
 
+    /// It came as soon as this process gave way: its peer runs on the same CPU, where nothing comes of spinning.
+    fn yielded(&self) {
+        let old = self.budget.load(Relaxed);
+        let half = old / 2;
+        self.budget
+            .store(if half < MIN_SPINS { 0 } else { half }, Relaxed);
+    }
+
     fn lost(&self) {
-        let old = self.0.load(Relaxed);
-        self.0.store((old / 2).max(MIN_SPINS), Relaxed);
+        let old = self.budget.load(Relaxed);
+        self.budget.store((old / 2).max(MIN_SPINS), Relaxed);
     }
 
     /// The sleep was short, and dear: spinning would have been better.
     fn slept_in_vain(&self) {
-        let old = self.0.load(Relaxed);
-        self.0.store((old * 2).min(MAX_SPINS), Relaxed);
+        let old = self.budget.load(Relaxed);
+        self.budget
+            .store((old * 2).clamp(MIN_SPINS, MAX_SPINS), Relaxed);
     }
 }
 
@@ -112,10 +139,13 @@ impl Wait<'_> {
                 }
             }
         }
-        for _ in 0..YIELDS {
+        for turn in 0..YIELDS {
             std::thread::yield_now();
             if hint() {
                 if let Progress::Done(value) = attempt(false) {
+                    if turn == 0 {
+                        self.spin.yielded();
+                    }
                     return Some(value);
                 }
             }
