@@ -77,8 +77,10 @@ impl<T> fmt::Debug for Queue<T> {
     }
 }
 
-/// The size of values whose slots are so small that a smaller buffer is enough for them.
-const FEW: usize = 16;
+/// Whether a smaller buffer is enough for the slots.
+const fn is_small<T>() -> bool {
+    size_of::<T>() <= 16 && !std::mem::needs_drop::<T>()
+}
 
 fn type_hash<T>() -> u64 {
     arena::fnv(std::any::type_name::<T>().as_bytes())
@@ -147,9 +149,14 @@ impl<T: Serialize + DeserializeOwned> Queue<T> {
         if capacity == 0 || capacity as u64 > 1 << 32 {
             return Err(Error::InvalidCapacity.into());
         }
-        // Encoded integers may take a little more than in memory.
-        let payload = size_of::<T>() as u64 + 2;
-        let geometry = Geometry::new(capacity as u64, payload.min(128));
+        let payload = if std::mem::needs_drop::<T>() {
+            // Text, lists...: of any size, and short ones are frequent.
+            u64::MAX
+        } else {
+            // Encoded integers may take a little more than in memory.
+            size_of::<T>() as u64 + 2
+        };
+        let geometry = Geometry::new(capacity as u64, payload);
         let local = Arc::new(LocalQueue::create(arena, geometry, type_hash::<T>())?);
         arena.register(&local);
         Ok(Queue {
@@ -192,7 +199,7 @@ impl<T: Serialize + DeserializeOwned> Queue<T> {
     #[inline]
     fn put_until(&self, item: T, deadline: Deadline) -> Result<(), PutError<T>> {
         // The compiler keeps one of the two.
-        if size_of::<T>() <= FEW {
+        if is_small::<T>() {
             self.put_through([0; 3], item, deadline)
         } else {
             self.put_through([0; 15], item, deadline)
@@ -288,7 +295,7 @@ impl<T: Serialize + DeserializeOwned> Queue<T> {
 
     #[inline]
     fn receive(&self, message: Message) -> Result<T, GetError> {
-        if size_of::<T>() <= FEW {
+        if is_small::<T>() {
             self.receive_through([0; 3], message)
         } else {
             self.receive_through([0; 15], message)

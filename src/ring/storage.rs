@@ -33,6 +33,8 @@ unsafe impl Shared for RingHeader {}
 
 /// The word that commits a message stands in front of its payload.
 const PUBLISHED: u64 = 8;
+/// The largest payload of a slot.
+const LARGEST: u64 = 120;
 
 /// The size of a ring.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -42,9 +44,9 @@ pub(crate) struct Geometry {
 }
 
 impl Geometry {
-    /// Slots for messages that are usually `payload` bytes: 32, 64 or 128 bytes apart, so that few lines are touched.
+    /// Slots for messages that are usually at most `payload` bytes; never larger than two cache lines.
     pub(crate) fn new(capacity: u64, payload: u64) -> Geometry {
-        let stride = (payload + PUBLISHED).next_power_of_two().clamp(16, 128);
+        let stride = (payload.min(LARGEST) + PUBLISHED).next_multiple_of(16);
         Geometry { capacity, stride }
     }
 
@@ -74,7 +76,6 @@ pub(crate) struct RingObject {
     claims: *const AtomicU64,
     takes: *const AtomicU64,
     slots: *mut u8,
-    stride_bits: u32,
     laps: Laps,
     geometry: Geometry,
 }
@@ -99,7 +100,7 @@ impl RingObject {
             capacity,
             stride: header.stride.load(Relaxed),
         };
-        assert!(capacity > 0 && geometry.stride.is_power_of_two());
+        assert!(capacity > 0 && (16..=128).contains(&geometry.stride) && geometry.stride % 16 == 0);
         assert!(geometry.len().is_some_and(|len| len <= view.len()));
         let base = view.base();
         let at = |offset: u64| base.wrapping_add(offset as usize);
@@ -109,7 +110,6 @@ impl RingObject {
             claims: at(size_of::<RingHeader>() as u64).cast(),
             takes: at(geometry.takes_at()).cast(),
             slots: at(geometry.slots_at()),
-            stride_bits: geometry.stride.trailing_zeros(),
             laps: Laps::new(capacity),
             geometry,
         }
@@ -189,7 +189,7 @@ impl RingObject {
     fn slot(&self, index: u64) -> *mut u64 {
         debug_assert!(index < self.geometry.capacity);
         self.slots
-            .wrapping_add((index << self.stride_bits) as usize)
+            .wrapping_add((index * self.geometry.stride) as usize)
             .cast()
     }
 
