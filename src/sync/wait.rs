@@ -57,18 +57,11 @@ impl Spin {
         }
     }
 
-    /// It came after `spins` turns: allow twice that, and let the allowance fall slowly.
-    fn won(&self, spins: u32) {
+    /// It came: however quickly this time, the next time may take longer, and a sleep costs more than the longest spin.
+    fn won(&self) {
         let old = self.budget.load(Relaxed);
-        let aim = (spins * 2).clamp(MIN_SPINS, MAX_SPINS);
-        self.budget.store(
-            if aim > old {
-                aim
-            } else {
-                old - (old - aim) / 8
-            },
-            Relaxed,
-        );
+        self.budget
+            .store(old + (MAX_SPINS - old).div_ceil(8), Relaxed);
     }
 
     /// It came as soon as this process gave way: its peer runs on the same CPU, where nothing comes of spinning.
@@ -134,7 +127,7 @@ impl Wait<'_> {
             turn = (turn * 2).min(MAX_TURN);
             if hint() {
                 if let Progress::Done(value) = attempt(false) {
-                    self.spin.won(spins);
+                    self.spin.won();
                     return Some(value);
                 }
             }
