@@ -9,6 +9,7 @@ use std::os::fd::OwnedFd;
 use std::panic::{self, AssertUnwindSafe, PanicHookInfo};
 use std::sync::Arc;
 use std::thread::{self, ThreadId};
+use zerocopy::IntoBytes;
 
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
@@ -21,7 +22,7 @@ use crate::os::fds;
 
 use super::error::JoinError;
 use super::me::{self, Introduction};
-use super::record::Record;
+use super::record::{Buffer, Record};
 
 /// What a process leaves to its parent.
 #[derive(Debug, Serialize, Deserialize)]
@@ -147,19 +148,24 @@ fn run<A: DeserializeOwned, R: Serialize>(
 
 /// Says whether the outcome is there as it is.
 fn leave<R: Serialize>(record: &Record, outcome: &Outcome<R>) -> bool {
-    let text = match codec::encode_parcel(record.arena(), outcome, None) {
-        Ok(parcel) => {
-            record.set_outcome(parcel);
-            return true;
-        }
+    let text = match try_leave(record, outcome) {
+        Ok(()) => return true,
         Err(Failure::Encode(EncodeError(text))) => text,
         Err(Failure::NoMemory) => crate::error::Error::NoMemory.to_string(),
     };
-    match codec::encode_parcel(record.arena(), &Outcome::<()>::Encode(text), None) {
-        Ok(parcel) => record.set_outcome(parcel),
-        Err(_) => record.set_no_memory(),
+    if try_leave(record, &Outcome::<()>::Encode(text)).is_err() {
+        record.set_no_memory();
     }
     false
+}
+
+fn try_leave<R: Serialize>(record: &Record, outcome: &Outcome<R>) -> Result<(), Failure> {
+    let mut buffer = Buffer::default();
+    match codec::encode(outcome, buffer.as_mut_bytes())? {
+        Some(len) => record.set_small_outcome(&buffer, len),
+        None => record.set_outcome(codec::encode_parcel(record.arena(), outcome, None)?),
+    }
+    Ok(())
 }
 
 thread_local! {

@@ -71,14 +71,15 @@ impl<R> Process<R> {
             // A forked copy of the handle: the record may be gone.
             return Err(JoinError::Lost);
         }
-        let parcel = match self.record.take_outcome() {
+        let outcome = match self.record.take_outcome() {
             Left::Nothing => return Err(code.into()),
             Left::NoMemory => {
                 return Err(JoinError::Encode(EncodeError(Error::NoMemory.to_string())));
             }
-            Left::Outcome(parcel) => parcel,
+            Left::Small(bytes) => codec::decode(&bytes),
+            Left::Outcome(parcel) => codec::decode_parcel(self.record.arena(), &parcel, Vec::new()),
         };
-        match codec::decode_parcel(self.record.arena(), &parcel, Vec::new()) {
+        match outcome {
             Ok(outcome) => Outcome::into_result(outcome),
             Err(error) => Err(JoinError::Decode(error)),
         }

@@ -2,7 +2,7 @@
 //! the result. Either may be killed at any instruction; the record goes when neither holds it, and its blocks with it.
 #![forbid(unsafe_code)]
 
-use std::sync::atomic::Ordering::{Acquire, Release};
+use std::sync::atomic::Ordering::{Acquire, Relaxed, Release};
 
 use crate::arena::{
     Arena, Block, Dead, Kind, Object, ObjectSpec, OwnedBlock, Parcel, Reservation, View, Visitor,
@@ -14,15 +14,23 @@ use crate::os::entry::StartPacket;
 /// The place of process records in the table of kinds.
 pub(crate) const KIND: u32 = 1;
 
-/// The fields name blocks: number + 1, 0 for none.
-type Fields = Words<3>;
+/// Three fields that name blocks (number + 1, 0 for none), and room for a small outcome: one that needs no memory when there
+/// is none left.
+type Fields = Words<{ BLOCKS + SMALL }>;
+
+const BLOCKS: usize = 3;
+const SMALL: usize = 32;
 
 /// What the hook of the fresh program reads.
 const PACKET: usize = 0;
 /// The encoded arguments, until the child makes them its own.
 const ARGS: usize = 1;
-/// The encoded outcome, or [`NO_MEMORY`].
+/// The encoded outcome, or [`IN_RECORD`] and its length, or [`NO_MEMORY`].
 const RESULT: usize = 2;
+/// Where a small outcome is.
+const OUTCOME: std::ops::Range<usize> = BLOCKS..BLOCKS + SMALL;
+
+const IN_RECORD: u64 = 1 << 63;
 
 /// There was no memory even for saying that there is none.
 const NO_MEMORY: u64 = u64::MAX;
@@ -43,7 +51,7 @@ impl Kind for ProcessKind {
     fn repair(&self, _: View<'_>, _: &Dead) {}
 
     fn visit(&self, object: View<'_>, block: &mut Visitor<'_>) {
-        for field in &object.get::<Fields>().0 {
+        for field in &object.get::<Fields>().0[..BLOCKS] {
             if let Some(index) = listed(field.load(Acquire)) {
                 block(index);
             }
@@ -51,7 +59,7 @@ impl Kind for ProcessKind {
     }
 
     fn destroy(&self, object: View<'_>, taken: &mut dyn FnMut(OwnedBlock<'_>)) {
-        for (i, field) in object.get::<Fields>().0.iter().enumerate() {
+        for (i, field) in object.get::<Fields>().0[..BLOCKS].iter().enumerate() {
             let Some(index) = listed(field.load(Acquire)) else {
                 continue;
             };
@@ -68,7 +76,7 @@ impl Kind for ProcessKind {
 }
 
 fn listed(field: u64) -> Option<u32> {
-    if field == NO_MEMORY {
+    if field & IN_RECORD != 0 {
         None
     } else {
         field.checked_sub(1).map(|index| index as u32)
@@ -83,8 +91,12 @@ pub(super) struct Record(Object);
 pub(super) enum Left<'a> {
     Nothing,
     NoMemory,
+    Small(Vec<u8>),
     Outcome(Parcel<'a>),
 }
+
+/// Room to encode a small outcome in.
+pub(super) type Buffer = [u64; SMALL];
 
 impl Record {
     /// A record with the arguments in it, held by this process and by the child to be.
@@ -137,6 +149,14 @@ impl Record {
         self.list(RESULT, parcel.into_index());
     }
 
+    /// The same for one of `len` bytes that needs no block.
+    pub(super) fn set_small_outcome(&self, buffer: &Buffer, len: usize) {
+        for (word, &value) in self.fields().0[OUTCOME].iter().zip(buffer) {
+            word.store(value, Relaxed);
+        }
+        self.fields().0[RESULT].store(IN_RECORD | len as u64, Release);
+    }
+
     /// Leaves word that the outcome found no memory.
     pub(super) fn set_no_memory(&self) {
         self.fields().0[RESULT].store(NO_MEMORY, Release);
@@ -144,8 +164,17 @@ impl Record {
 
     /// What the child has left. For the parent, after the child's end.
     pub(super) fn take_outcome(&self) -> Left<'_> {
-        if self.fields().0[RESULT].load(Acquire) == NO_MEMORY {
-            return Left::NoMemory;
+        match self.fields().0[RESULT].load(Acquire) {
+            NO_MEMORY => return Left::NoMemory,
+            field if field & IN_RECORD != 0 => {
+                let words = self.fields().0[OUTCOME].iter();
+                let mut bytes: Vec<u8> = words
+                    .flat_map(|word| word.load(Relaxed).to_ne_bytes())
+                    .collect();
+                bytes.truncate((field & !IN_RECORD) as usize);
+                return Left::Small(bytes);
+            }
+            _ => {}
         }
         self.take(RESULT).map_or(Left::Nothing, Left::Outcome)
     }
