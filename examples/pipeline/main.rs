@@ -46,7 +46,7 @@ use crate::stop::Stop;
 
 const USAGE: &str = "usage: pipeline [DIR] [--workers N] [--once] [--kill-worker] [--crash-on NAME]
 
-  DIR              the directory to hash (default: the current one)
+  DIR              the directory to hash (default: the current one); what is mounted below it is left out
   --workers N      processes that hash (default: the CPUs this process may use)
   --once           one pass only: no comparison with a single process
   --kill-worker    kill a worker with SIGKILL in the middle of the first pass
@@ -161,11 +161,14 @@ fn passes(arguments: &Arguments) -> io::Result<ExitCode> {
     }
 
     let seconds = second.elapsed.as_secs_f64();
-    writeln!(
-        out,
-        "speed-up over one process: {:.2}",
-        alone.elapsed.as_secs_f64() / seconds
-    )?;
+    let gain = alone.elapsed.as_secs_f64() / seconds;
+    // So little work is done before the processes have started.
+    let remark = if gain < 0.1 {
+        " (too little to gain)"
+    } else {
+        ""
+    };
+    writeln!(out, "speed-up over one process: {gain:.2}{remark}")?;
     let rate = HumanFloatCount((second.messages as f64 / seconds).round());
     writeln!(
         out,

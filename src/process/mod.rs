@@ -28,8 +28,8 @@ pub(crate) use record::ProcessKind;
 ///
 /// The function may be any that captures nothing: a function, a method, a closure. The child is this same program executed
 /// afresh that goes straight to the function; `main` does not run in it, and it shares no variables with this process.
-/// Arguments and result are encoded and decoded; handles of this crate among them refer to the same object in both
-/// processes, and an [`Fd`] to the same open file.
+/// Arguments and result are encoded and decoded as messages are (see [`Queue`](crate::Queue)); handles of this crate among them
+/// refer to the same object in both processes, and an [`Fd`] to the same open file.
 ///
 /// The child has this process's environment, arguments and current directory as of now, standard input from /dev/null,
 /// this process's standard output and error, and no other descriptor but those passed to it. When `f` returns it exits

@@ -24,7 +24,12 @@ use zerocopy::IntoBytes;
 /// before its `put` took effect has sent nothing. Nobody ever waits for a dead process.
 ///
 /// The queue lives as long as there is a handle to it, in a process or in a message. One whose only handle is a message in
-/// itself lives until the family ends.
+/// itself lives until the family ends, and so do several that are left in each other only.
+///
+/// Messages are not self-describing (the format is postcard's), and what `#[derive(Serialize, Deserialize)]` makes of a type fits. What
+/// `#[serde(untagged)]`, `flatten` and `deserialize_any` need is an error. A field left out by `skip_serializing_if` shifts those
+/// behind it, unnoticed: do not use it in messages. `Serialize` may run up to three times for one `put`, and must give the
+/// same each time.
 ///
 /// ```
 /// # fn main() -> Result<(), Box<dyn std::error::Error>> {
@@ -51,7 +56,6 @@ use zerocopy::IntoBytes;
 /// # Ok(())
 /// # }
 /// ```
-#[doc(alias = "JoinableQueue")]
 #[doc(alias = "SimpleQueue")]
 pub struct Queue<T> {
     local: Arc<LocalQueue>,
