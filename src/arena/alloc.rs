@@ -218,7 +218,7 @@ impl Arena {
             while cache.slot < count {
                 let index = chunk * SLOTS as u32 + cache.slot;
                 cache.slot += 1;
-                if let Some(block) = self.claim_block(index) {
+                if let Some(block) = self.claim_block(index, class) {
                     return Some(block);
                 }
             }
@@ -229,7 +229,8 @@ impl Arena {
         None
     }
 
-    fn claim_block(&self, index: u32) -> Option<Block> {
+    /// Claims a block of a chunk that was a span of this class a moment ago.
+    pub(super) fn claim_block(&self, index: u32, class: usize) -> Option<Block> {
         let at = self.block_word(index);
         let word = BlockWord(at.load(Relaxed));
         if word.state() != BlockWord::FREE {
@@ -238,10 +239,23 @@ impl Arena {
         let mine = word.with_state(BlockWord::OWNED, self.me().into());
         // (A) pairs with (F): what the last owner did with the bytes comes before what this one does.
         at.compare_exchange(word.0, mine.0, Acquire, Relaxed).ok()?;
-        Some(Block {
+        let block = Block {
             index,
             generation: word.generation() as u32,
-        })
+        };
+        // The chunk may have been retired meanwhile, and used again with blocks of another size, or be on its way there. The
+        // word is stored before the chunk is a span again: if it still is ours then, the span stays, as it has a used block.
+        let chunk = ChunkWord(self.chunk_word(u64::from(index) / SLOTS).load(Acquire));
+        let as_before = matches!(chunk.state(), ChunkWord::SPAN | ChunkWord::CLOSING)
+            && chunk.class() == class as u64
+            && at.load(Relaxed) == mine.0;
+        if as_before {
+            return Some(block);
+        }
+        // Unless whoever uses the chunk now has overwritten it.
+        let free = BlockWord::new(BlockWord::FREE, 0, word.generation() + 1);
+        let _ = at.compare_exchange(mine.0, free.0, Release, Relaxed);
+        None
     }
 
     /// A span of this class that other processes left behind and that has a free block.

@@ -1,3 +1,4 @@
+use super::layout::{SLOTS, class_of};
 use super::*;
 
 fn arena() -> Arena {
@@ -142,4 +143,67 @@ fn a_real_arena_gives_memory_back_to_the_kernel() {
     assert!(blocks() > 200 << 20);
     arena.stats();
     assert!(blocks() < 40 << 20, "{}", blocks());
+}
+
+/// A span is retired and its chunk used for blocks of another size while somebody is about to claim one of the old blocks.
+#[test]
+fn a_block_of_another_size_is_not_taken() {
+    let arena = arena();
+    let small = arena.alloc(100).unwrap();
+    let index = small.block().index;
+    drop(small);
+    arena.stats(); // retires the span
+    let other = arena.alloc(5000).unwrap();
+    let neighbour = index + 1;
+    assert_eq!(
+        u64::from(other.block().index) / SLOTS,
+        u64::from(index) / SLOTS
+    );
+    assert!(arena.claim_block(neighbour, class_of(100)).is_none());
+    let block = arena.claim_block(neighbour, class_of(5000)).unwrap();
+    assert_eq!(block.index, neighbour, "it was put back");
+    arena.free(block);
+    drop(other);
+    assert_eq!(arena.stats().bytes_in_use, 0);
+}
+
+#[test]
+fn spans_come_and_go_under_allocations() {
+    let arena = Arena::heap(16, &[]).unwrap();
+    let stop = crate::primitive::AtomicU32::new(0);
+    std::thread::scope(|scope| {
+        scope.spawn(|| {
+            while stop.load(std::sync::atomic::Ordering::Relaxed) == 0 {
+                arena.stats();
+            }
+        });
+        let workers: Vec<_> = (0..3_u64)
+            .map(|worker| {
+                let arena = &arena;
+                scope.spawn(move || {
+                    let mut random = worker;
+                    for i in 0..100_000_u64 {
+                        random = random
+                            .wrapping_mul(6_364_136_223_846_793_005)
+                            .wrapping_add(1);
+                        let len = 64 << (random >> 60 & 7);
+                        let mut block = arena.alloc(len).unwrap();
+                        assert!(block.bytes().len() as u64 >= len);
+                        let mark = [worker as u8, i as u8];
+                        for at in [0, len as usize - 2] {
+                            block.bytes_mut()[at..at + 2].copy_from_slice(&mark);
+                        }
+                        for at in [0, len as usize - 2] {
+                            assert_eq!(block.bytes()[at..at + 2], mark, "another owner");
+                        }
+                    }
+                })
+            })
+            .collect();
+        for worker in workers {
+            worker.join().unwrap();
+        }
+        stop.store(1, std::sync::atomic::Ordering::Relaxed);
+    });
+    assert_eq!(arena.stats().bytes_in_use, 0);
 }

@@ -68,6 +68,10 @@ impl Entry {
     }
 }
 
+/// Flags in word 0.
+const STOP: u64 = 1;
+const FAILED: u64 = 2;
+
 /// The mapping: word 0 tells everybody to stop, the parts follow.
 pub struct Log {
     file: File,
@@ -114,11 +118,20 @@ impl Log {
     }
 
     pub fn stop(&self) {
-        self.words[0].store(1, Ordering::Release);
+        self.words[0].fetch_or(STOP, Ordering::Release);
     }
 
     pub fn stopped(&self) -> bool {
-        self.words[0].load(Ordering::Acquire) != 0
+        self.words[0].load(Ordering::Acquire) & STOP != 0
+    }
+
+    /// A worker has panicked. Said here, as it may be killed before it can exit with a code.
+    pub fn fail(&self) {
+        self.words[0].fetch_or(FAILED, Ordering::Release);
+    }
+
+    pub fn failed(&self) -> bool {
+        self.words[0].load(Ordering::Acquire) & FAILED != 0
     }
 
     fn word(&self, part: usize, at: usize) -> &AtomicU64 {

@@ -170,6 +170,7 @@ impl Soak {
         let mut news = News::new();
         loop {
             let put: u64 = (0..WORKERS).map(|part| self.look(part)).sum();
+            self.check();
             if put >= messages {
                 return;
             }
@@ -185,6 +186,10 @@ impl Soak {
             self.kills += 1;
             self.hire(part);
         }
+    }
+
+    fn check(&self) {
+        assert!(!self.log.failed(), "a worker panicked: see above");
     }
 
     /// Reads on in a part of the log; says how many messages were put from this place.
@@ -212,6 +217,7 @@ impl Soak {
             queue.close();
         }
         self.wait_for(0..WORKERS / 2);
+        self.check();
     }
 
     fn wait_for(&mut self, parts: std::ops::Range<usize>) {

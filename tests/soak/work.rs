@@ -34,7 +34,13 @@ pub struct Job {
 }
 
 pub fn work(job: Job) {
-    let log = Log::open(&job.log, job.room).expect("the parent's log");
+    let open = || Log::open(&job.log, job.room).expect("the parent's log");
+    let (log, note) = (open(), open());
+    let print = std::panic::take_hook();
+    std::panic::set_hook(Box::new(move |info| {
+        note.fail();
+        print(info);
+    }));
     let random = Random(mix(job.seed ^ u64::from(job.process)));
     let mut worker = Worker {
         at: job.start,
