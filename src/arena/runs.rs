@@ -12,18 +12,27 @@ impl Arena {
     pub(super) fn alloc_run(&self, count: u64) -> Result<Block, Error> {
         let head = self.claim_chunks(count)?;
         let index = (head * SLOTS) as u32;
-        let at = self.block_word(index);
-        let word = BlockWord(at.load(Relaxed));
-        at.store(
-            word.with_state(BlockWord::OWNED, self.me().into()).0,
-            Relaxed,
-        );
+        let generation = self.own_head(index);
         let busy = ChunkWord(self.chunk_word(head).load(Relaxed));
         self.chunk_word(head).store(busy.large(count).0, Release);
         Ok(Block {
             index,
-            generation: word.generation() as u32,
+            generation: generation as u32,
         })
+    }
+
+    /// Makes the head's block this member's, with the next generation: somebody who still takes the chunk for the span that it was
+    /// may be claiming and unclaiming the block, and must not find a word of his own.
+    fn own_head(&self, index: u32) -> u64 {
+        let at = self.block_word(index);
+        let mut word = BlockWord(at.load(Relaxed));
+        loop {
+            let mine = BlockWord::new(BlockWord::OWNED, self.me().into(), word.generation() + 1);
+            match at.compare_exchange(word.0, mine.0, Acquire, Relaxed) {
+                Ok(_) => return mine.generation(),
+                Err(now) => word = BlockWord(now),
+            }
+        }
     }
 
     /// Gives a run back whose block this member owns. Until the head's word changes it is still the whole block, to be
