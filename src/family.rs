@@ -50,7 +50,7 @@ impl Config {
 ///
 /// # Errors
 /// [`Error::AlreadyConfigured`](crate::Error::AlreadyConfigured) after the first use or a first call (a child is always configured),
-/// [`Error::InvalidConfig`](crate::Error::InvalidConfig).
+/// [`Error::InvalidConfig`](crate::Error::InvalidConfig), [`Error::ForeignFork`](crate::Error::ForeignFork).
 pub fn configure(config: Config) -> io::Result<()> {
     Ok(arena::configure(config.arena_limit, config.max_members)?)
 }

@@ -351,6 +351,9 @@ fn a_foreign_fork_is_no_member() {
         assert!(refused(spawn(|()| (), ()).unwrap_err().error()));
         assert!(refused(builder().fork(|()| (), ()).unwrap_err().error()));
         assert!(refused(&daemon.kill().unwrap_err()));
+        assert!(refused(
+            &family::configure(family::Config::new()).unwrap_err()
+        ));
         assert!(active_children().is_empty());
         assert!(daemon.is_alive());
         assert_eq!(daemon.wait_timeout(Duration::from_millis(1)), None);

@@ -32,6 +32,11 @@ pub(crate) fn family() -> io::Result<&'static Arena> {
 
 /// Sets how the family will be made. `None` keeps the default.
 pub(crate) fn configure(limit: Option<u64>, max_members: Option<u32>) -> Result<(), Error> {
+    // Before the lock: in a foreign fork it may be held for ever.
+    if let Some(arena) = FAMILY.get() {
+        arena.check()?;
+        return Err(Error::AlreadyConfigured);
+    }
     let mut config = CONFIG.lock().unwrap_or_else(|e| e.into_inner());
     if FAMILY.get().is_some() || config.is_some() {
         return Err(Error::AlreadyConfigured);
