@@ -169,10 +169,10 @@ impl Arena {
                     generation: word.generation() as u32,
                 };
                 stats.bytes_in_use += self.size_of(block);
-                if word.state() == BlockWord::OBJECT {
-                    if let Some((kind, _)) = self.kind_and_view(block) {
-                        *stats.objects.entry(kind.name()).or_default() += 1;
-                    }
+                // Only the words are read: what lies behind them may be destroyed and used again meanwhile.
+                let kind = word.kind().and_then(|kind| self.0.kinds.get(kind));
+                if let Some(kind) = kind {
+                    *stats.objects.entry(kind.name()).or_default() += 1;
                 }
             }
         });

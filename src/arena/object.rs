@@ -357,7 +357,7 @@ impl Object {
         let holder = view.add_holder(arena.my_word())?;
         init(view);
         let block = owned.into_block();
-        let word = BlockWord::new(BlockWord::OBJECT, 0, block.generation.into());
+        let word = BlockWord::object(spec.kind.id(), block.generation);
         arena.block_word(block.index).store(word.0, Release);
         Ok(Object {
             arena: arena.clone(),

@@ -42,13 +42,26 @@ impl BlockWord {
     pub(crate) const FREE: u64 = 0;
     /// Belongs to the member `owner`, unless a live object lists it.
     pub(crate) const OWNED: u64 = 1;
-    /// An object with its header; lives as long as it has a valid holder.
+    /// An object with its header; lives as long as it has a valid holder. Instead of an owner the word names its kind.
     pub(crate) const OBJECT: u64 = 2;
     /// Free, and its chunk is being taken out of use.
     pub(crate) const RETIRED: u64 = 3;
 
     pub(crate) const fn new(state: u64, owner: u64, generation: u64) -> Self {
         BlockWord((generation & ((1 << 30) - 1)) << 34 | owner << 4 | state)
+    }
+
+    pub(crate) const fn object(kind: u32, generation: u32) -> Self {
+        BlockWord::new(BlockWord::OBJECT, kind as u64, generation as u64)
+    }
+
+    /// The kind of an object.
+    pub(crate) const fn kind(self) -> Option<usize> {
+        if self.state() == BlockWord::OBJECT {
+            Some(self.owner() as usize)
+        } else {
+            None
+        }
     }
 
     pub(crate) const fn with_state(self, state: u64, owner: u64) -> Self {
@@ -190,6 +203,9 @@ mod tests {
             0,
             "generations wrap"
         );
+        assert_eq!(word.kind(), None);
+        let object = BlockWord::object(7, 9);
+        assert_eq!((object.kind(), object.generation()), (Some(7), 9));
 
         let clean = ChunkWord(0).with_secured();
         let busy = clean.claimed(4095);
