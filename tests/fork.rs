@@ -53,6 +53,11 @@ fn main() {
         ),
         ("copies_keep_no_daemon_alive", copies_keep_no_daemon_alive),
         (
+            "foreign_copies_keep_no_daemon_alive",
+            foreign_copies_keep_no_daemon_alive,
+        ),
+        ("what_was_refused_has_not_run", what_was_refused_has_not_run),
+        (
             "both_sides_share_their_handles",
             both_sides_share_their_handles,
         ),
@@ -304,6 +309,72 @@ fn copies_keep_no_daemon_alive() {
     process.kill().unwrap();
     assert_ne!(queue.get().unwrap(), 0);
     process.wait();
+}
+
+/// Somebody else's code forks, and that copy outlives its parent.
+fn foreign_copies_keep_no_daemon_alive() {
+    fn parent(queue: Queue<u32>) {
+        let daemon = builder().daemon(true);
+        let spawned = daemon.clone().spawn(|()| sleep_for_ever(), ()).unwrap();
+        let forked = daemon.fork(|()| sleep_for_ever(), ()).unwrap();
+        // SAFETY: the process has one thread.
+        let copy = unsafe { libc::fork() };
+        if copy == 0 {
+            // What the copy drops is not its own any more.
+            let other = std::fs::File::open("/dev/null").unwrap();
+            drop((spawned, forked));
+            other.metadata().unwrap();
+            // SAFETY: takes a number.
+            unsafe { libc::sleep(2 * LONG.as_secs() as u32) };
+            // SAFETY: ends the process whatever its state.
+            unsafe { libc::_exit(0) };
+        }
+        for pid in [copy as u32, spawned.pid(), forked.pid()] {
+            queue.put(pid).unwrap();
+        }
+        sleep_for_ever();
+    }
+    let queue = Queue::bounded(3).unwrap();
+    let process = spawn(parent, queue.clone()).unwrap();
+    let [copy, spawned, forked] = [(); 3].map(|()| queue.get().unwrap());
+    process.kill().unwrap();
+    process.wait();
+    wait_for_end(spawned);
+    wait_for_end(forked);
+    // SAFETY: a signal; the copy sleeps for longer than this test may take.
+    assert_eq!(unsafe { libc::kill(copy as i32, libc::SIGKILL) }, 0);
+}
+
+/// With every number of free descriptors: what says an error has not run, what says none has.
+fn what_was_refused_has_not_run() {
+    fn limited(_: ()) -> Vec<usize> {
+        let limit = libc::rlimit {
+            rlim_cur: 40,
+            rlim_max: 40,
+        };
+        // SAFETY: reads a value of that type.
+        unsafe { libc::setrlimit(libc::RLIMIT_NOFILE, &raw const limit) };
+        let ran = Queue::<usize>::bounded(100).unwrap();
+        let mut started = Vec::new();
+        for (free, daemon) in (0..8).flat_map(|free| [(free, false), (free, true)]) {
+            let null = || std::fs::File::open("/dev/null").ok();
+            let mut held: Vec<_> = std::iter::from_fn(null).collect();
+            held.truncate(held.len() - free);
+            let work = |ran: Queue<usize>| ran.put(2 * free + usize::from(daemon)).unwrap();
+            let process = builder().daemon(daemon).fork(work, ran.clone());
+            drop(held);
+            if let Ok(process) = process {
+                process.join().unwrap();
+                started.push(2 * free + usize::from(daemon));
+            }
+        }
+        assert!(active_children().is_empty());
+        let seen: Vec<usize> = std::iter::from_fn(|| ran.try_get().ok()).collect();
+        assert_eq!(seen, started);
+        started
+    }
+    let started = spawn(limited, ()).unwrap().join().unwrap();
+    assert!(!started.contains(&0) && started.contains(&14) && started.contains(&15));
 }
 
 fn both_sides_share_their_handles() {

@@ -3,9 +3,10 @@
 #![allow(unsafe_code)]
 
 use std::io;
+use std::mem::MaybeUninit;
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, FromRawFd, IntoRawFd, OwnedFd, RawFd};
 
-use rustix::event::{EventfdFlags, PollFd, PollFlags, Timespec, poll};
+use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustix::fs::{Mode, OFlags};
 use rustix::io::{Errno, FdFlags};
 use rustix::pipe::PipeFlags;
@@ -17,15 +18,6 @@ const F_SETSIG: libc::c_int = 10;
 pub(crate) fn is_open(fd: RawFd) -> bool {
     // SAFETY: F_GETFD takes no argument and touches no memory.
     unsafe { libc::fcntl(fd, libc::F_GETFD) != -1 }
-}
-
-/// `fcntl(fd, F_DUPFD_CLOEXEC, min)`: another descriptor, numbered `min` or above, for the same open file.
-///
-/// # Errors
-///
-/// `EMFILE` when the process has no free number there.
-pub(crate) fn duplicate_above(fd: BorrowedFd<'_>, min: RawFd) -> io::Result<OwnedFd> {
-    Ok(rustix::io::fcntl_dupfd_cloexec(fd, min)?)
 }
 
 /// Takes over the descriptors `first .. first + count` and sees to it that no program started from here gets them.
@@ -84,13 +76,28 @@ pub(crate) fn null_input() -> io::Result<()> {
     }
 }
 
-/// `eventfd(1)`: a descriptor that is readable for ever.
-///
-/// # Errors
-///
-/// `EMFILE`, `ENFILE`: no descriptors are left.
-pub(crate) fn always_ready() -> io::Result<OwnedFd> {
-    Ok(rustix::event::eventfd(1, EventfdFlags::CLOEXEC)?)
+/// `close(fd)` in a process that has a table of copies to itself.
+pub(super) fn close_copy(fd: RawFd) {
+    // SAFETY: whose descriptor it is a copy of keeps its own.
+    unsafe { libc::close(fd) };
+}
+
+/// `close_range(~0, ~0, 0)`: does the kernel have this call?
+pub(crate) fn can_close_ranges() -> bool {
+    close_range(libc::c_uint::MAX).is_ok()
+}
+
+/// `close_range(first, ~0, 0)` in a process that has a table of copies to itself.
+pub(super) fn close_copies_from(first: RawFd) -> io::Result<()> {
+    close_range(first as libc::c_uint)
+}
+
+fn close_range(first: libc::c_uint) -> io::Result<()> {
+    // SAFETY: the call touches no memory; the callers see to it that nobody owns what it closes.
+    match unsafe { libc::syscall(libc::SYS_close_range, first, libc::c_uint::MAX, 0) } {
+        0 => Ok(()),
+        _ => Err(io::Error::last_os_error()),
+    }
 }
 
 /// `close_range(first, ~0, 0)`: closes every descriptor from `first` on; on kernels before 5.9 those in /proc/self/fd.
@@ -103,9 +110,7 @@ pub(crate) fn always_ready() -> io::Result<OwnedFd> {
 ///
 /// Nothing in the process may own a descriptor from `first` on.
 pub(crate) unsafe fn close_from(first: RawFd) -> io::Result<()> {
-    // SAFETY: the call closes descriptors, which nobody owns by the contract, and touches no memory.
-    let result = unsafe { libc::syscall(libc::SYS_close_range, first, libc::c_uint::MAX, 0) };
-    if result == 0 {
+    if close_range(first as libc::c_uint).is_ok() {
         return Ok(());
     }
     // Collected first: the listing has a descriptor of its own.
@@ -119,21 +124,44 @@ pub(crate) unsafe fn close_from(first: RawFd) -> io::Result<()> {
     Ok(())
 }
 
-/// `pipe2(O_CLOEXEC)`: a pipe that is only ever closed. The child that [`die_with`] its read end ends when the write end
-/// is closed, which the kernel does for the parent however that ends.
-///
-/// The two ends must not be passed on further: each copy of the write end keeps the child alive, and what is armed for
-/// the read end is armed for all its copies. One pipe serves one child.
+/// `pipe2(O_CLOEXEC)`: the end to read and the end to write.
 ///
 /// # Errors
 ///
 /// `EMFILE`, `ENFILE`: no descriptors are left.
-pub(crate) fn death_pipe() -> io::Result<(OwnedFd, OwnedFd)> {
+pub(crate) fn pipe() -> io::Result<(OwnedFd, OwnedFd)> {
     Ok(rustix::pipe::pipe_with(PipeFlags::CLOEXEC)?)
+}
+
+/// `fstat(fd)`: the number of what is open there, on its file system.
+pub(crate) fn inode(fd: BorrowedFd<'_>) -> io::Result<u64> {
+    Ok(rustix::fs::fstat(fd)?.st_ino)
+}
+
+/// `fstat(fd)`, `close(fd)`: closes the descriptor if this pipe is what it still means. Allowed in a signal handler.
+pub(crate) fn close_pipe(fd: RawFd, pipe: u64) {
+    let mut stat = MaybeUninit::<libc::stat>::zeroed();
+    // SAFETY: writes to a variable of that type.
+    if unsafe { libc::fstat(fd, stat.as_mut_ptr()) } != 0 {
+        return;
+    }
+    // SAFETY: the call has succeeded; besides, zeros are valid.
+    let stat = unsafe { stat.assume_init() };
+    if stat.st_mode & libc::S_IFMT == libc::S_IFIFO && stat.st_ino == pipe {
+        // SAFETY: the caller's own.
+        unsafe { libc::close(fd) };
+    }
+}
+
+/// `read(pipe, 1 byte)`: returns when all ends to write are closed. Nothing is ever written.
+pub(crate) fn wait_for_end(pipe: &OwnedFd) {
+    while rustix::io::read(pipe, &mut [0_u8]) == Err(Errno::INTR) {}
 }
 
 /// `fcntl(F_SETOWN)`, `fcntl(F_SETSIG, SIGKILL)`, `O_ASYNC`: from now on this process is killed when the last write end
 /// of the pipe is closed. When that has happened already it does not return.
+///
+/// It is armed for all copies of this end: one pipe serves one child.
 ///
 /// `PR_SET_PDEATHSIG` would be simpler, but it fires when the *thread* that started the child ends.
 ///
@@ -178,14 +206,6 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_duplicate_has_a_number_above() {
-        let (read, _write) = death_pipe().unwrap();
-        let copy = duplicate_above(read.as_fd(), 50).unwrap();
-        assert!(copy.as_raw_fd() >= 50);
-        assert!(is_open(copy.as_raw_fd()));
-    }
-
-    #[test]
     fn what_was_not_passed_is_not_adopted() {
         // SAFETY: such a number is beyond every limit, so it is not open.
         let adopted = unsafe { adopt(RawFd::MAX - 1, 1) };
@@ -193,8 +213,18 @@ mod tests {
     }
 
     #[test]
+    fn only_the_pipe_that_is_meant_is_closed() {
+        let (read, write) = pipe().unwrap();
+        let number = inode(write.as_fd()).unwrap();
+        close_pipe(write.as_raw_fd(), number + 1);
+        assert!(!is_hung_up(read.as_fd()).unwrap());
+        close_pipe(write.into_raw_fd(), number);
+        assert!(is_hung_up(read.as_fd()).unwrap());
+    }
+
+    #[test]
     fn a_pipe_hangs_up_when_its_write_end_is_closed() {
-        let (read, write) = death_pipe().unwrap();
+        let (read, write) = pipe().unwrap();
         assert!(!is_hung_up(read.as_fd()).unwrap());
         drop(write);
         assert!(is_hung_up(read.as_fd()).unwrap());

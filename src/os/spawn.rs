@@ -1,27 +1,28 @@
-//! `posix_spawn`: this same program, executed afresh.
+//! What `posix_spawn` does, and a pidfd: this same program, executed afresh.
 //!
-//! Not `std::process::Command` with `pre_exec`: that forks, and the cost of a fork grows with the parent's memory.
+//! Not `std::process::Command` with `pre_exec`: that forks, and the cost of a fork grows with the parent's memory. Not
+//! `posix_spawn`: see [`aside`].
 //!
 //! The program is found as `/proc/self/exe`, which is right even when its file was replaced or deleted meanwhile. Without
 //! a mounted /proc no child can be started (`NotFound`); a path remembered from the start might be another program by now.
 
 #![allow(unsafe_code)]
 
-use std::ffi::{CStr, CString, OsString, c_char, c_int, c_void};
+use std::ffi::{CStr, CString, OsString, c_char, c_int};
 use std::io;
 use std::mem::MaybeUninit;
-use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd, RawFd};
+use std::os::fd::{AsRawFd, BorrowedFd, OwnedFd, RawFd};
 use std::os::unix::ffi::{OsStrExt, OsStringExt};
 use std::ptr;
-use std::sync::OnceLock;
 
 use rustix::fs::Mode;
 
+pub(crate) mod aside;
 pub(crate) mod exit;
 pub(crate) mod fork;
 
 use super::entry::{self, FIRST_FD, Variable, image};
-use super::{fds, pidfd};
+use super::fds;
 
 const PROGRAM: &CStr = c"/proc/self/exe";
 
@@ -30,9 +31,8 @@ const PROGRAM: &CStr = c"/proc/self/exe";
 pub(crate) struct Spawned {
     /// Its pid.
     pub(crate) pid: u32,
-    /// Its pidfd; `None` when the child has ended already and somebody else has reaped it (`SIGCHLD` ignored, a
-    /// `wait(-1)` in another thread).
-    pub(crate) pidfd: Option<OwnedFd>,
+    /// Its pidfd.
+    pub(crate) pidfd: OwnedFd,
 }
 
 /// Starts a child that calls what the [`StartPacket`](entry::StartPacket) at `offset` in `fds[0]` names.
@@ -44,7 +44,7 @@ pub(crate) struct Spawned {
 /// # Errors
 ///
 /// `Unsupported` when a child could not find its function: see [`check`]. Otherwise the system's: `EAGAIN` (too many
-/// processes), `ENOMEM`, `EMFILE`, `ENOENT` (no /proc).
+/// processes), `ENOMEM`, `EMFILE`, `ENOENT` (no /proc). Nothing has run then.
 pub(crate) fn spawn(
     offset: u64,
     nonce: u64,
@@ -52,13 +52,7 @@ pub(crate) fn spawn(
     fds: &[BorrowedFd<'_>],
 ) -> io::Result<Spawned> {
     check()?;
-    let sources = sources(fds)?;
-    let mut actions = Actions::new()?;
-    actions.open_null(0)?;
-    for (target, source) in (FIRST_FD..).zip(&sources) {
-        actions.duplicate(source.number(), target)?;
-    }
-    let closes = actions.close_from(FIRST_FD + fds.len() as RawFd)?;
+    let closes = fds::can_close_ranges();
     let variable = Variable {
         fds: fds.len(),
         close_rest: !closes,
@@ -66,44 +60,25 @@ pub(crate) fn spawn(
         nonce,
         tail,
     };
-
     let arguments: Vec<CString> = std::env::args_os()
         .map(c_string)
         .collect::<io::Result<_>>()?;
     let environment = environment(variable.to_environment()?)?;
-    let (arguments, environment) = (pointers(&arguments), pointers(&environment));
-    let attributes = Attributes::new()?;
-    let mut pid = 0;
-    // SAFETY: all pointers are to objects that live through the call; the lists end with a null pointer.
-    let error = unsafe {
-        libc::posix_spawn(
-            &raw mut pid,
-            PROGRAM.as_ptr(),
-            &raw const actions.0,
-            &raw const attributes.0,
-            arguments.as_ptr(),
-            environment.as_ptr(),
-        )
+    let mut plan = Plan {
+        sources: fds.iter().map(AsRawFd::as_raw_fd).collect(),
+        closes,
+        arguments: &pointers(&arguments),
+        environment: &pointers(&environment),
     };
-    result(error)?;
-    watch(pid as u32)
-}
-
-/// `pidfd_open(pid)` for a child that was just started. One that cannot be watched is ended.
-fn watch(pid: u32) -> io::Result<Spawned> {
-    let pidfd = match pidfd::open(pid) {
-        Ok(pidfd) => Some(pidfd),
-        Err(error) if error.raw_os_error() == Some(libc::ESRCH) => None,
-        Err(error) => {
-            // It has not been reaped, so the pid is still its own.
-            // SAFETY: sends a signal, touches no memory.
-            unsafe { libc::kill(pid as i32, libc::SIGKILL) };
-            // SAFETY: a null pointer asks for no status.
-            unsafe { libc::waitpid(pid as i32, ptr::null_mut(), 0) };
-            return Err(error);
+    let mut failure = None;
+    let (pid, pidfd) = aside::child(&mut || failure = plan.carry_out().err())?;
+    match failure {
+        None => Ok(Spawned { pid, pidfd }),
+        Some(error) => {
+            aside::reap(pid);
+            Err(error)
         }
-    };
-    Ok(Spawned { pid, pidfd })
+    }
 }
 
 /// Can this process start children?
@@ -140,33 +115,6 @@ fn raises_rights() -> io::Result<bool> {
     Ok((user || group || capable) && !rustix::thread::no_new_privs().unwrap_or(false))
 }
 
-/// A descriptor numbered above all targets, so that no copy overwrites a source that is still needed.
-enum Source<'a> {
-    Passed(BorrowedFd<'a>),
-    Moved(OwnedFd),
-}
-
-impl Source<'_> {
-    fn number(&self) -> RawFd {
-        match self {
-            Source::Passed(fd) => fd.as_raw_fd(),
-            Source::Moved(fd) => fd.as_raw_fd(),
-        }
-    }
-}
-
-fn sources<'a>(fds: &[BorrowedFd<'a>]) -> io::Result<Vec<Source<'a>>> {
-    let beyond = FIRST_FD + fds.len() as RawFd;
-    fds.iter()
-        .map(|fd| {
-            if fd.as_raw_fd() >= beyond {
-                return Ok(Source::Passed(*fd));
-            }
-            fds::duplicate_above(fd.as_fd(), beyond).map(Source::Moved)
-        })
-        .collect()
-}
-
 /// The environment as of now, with the variable instead of one of that name.
 fn environment(variable: CString) -> io::Result<Vec<CString>> {
     let mut strings = vec![variable];
@@ -191,110 +139,70 @@ fn pointers(strings: &[CString]) -> Vec<*mut c_char> {
     pointers.chain([ptr::null_mut()]).collect()
 }
 
-fn result(error: c_int) -> io::Result<()> {
-    if error == 0 {
-        Ok(())
-    } else {
-        Err(io::Error::from_raw_os_error(error))
+/// What the child does before it is another program. In the parent's memory, where other threads go on: it takes no memory
+/// and no lock.
+struct Plan<'a> {
+    /// The descriptors that become 3, 4, ..
+    sources: Vec<RawFd>,
+    /// Whether to close all others.
+    closes: bool,
+    arguments: &'a [*mut c_char],
+    environment: &'a [*mut c_char],
+}
+
+impl Plan<'_> {
+    /// Returns only when it has failed.
+    fn carry_out(&mut self) -> io::Result<()> {
+        reset_signals();
+        let beyond = FIRST_FD + self.sources.len() as RawFd;
+        // Out of the way of the targets, so that no copy overwrites a source that is still needed.
+        for source in self.sources.iter_mut().filter(|source| **source < beyond) {
+            // SAFETY: a command that takes a number and touches no memory.
+            *source = made(unsafe { libc::fcntl(*source, libc::F_DUPFD_CLOEXEC, beyond) })?;
+        }
+        // Also makes room for the open when the table is full; the lowest free number is given out, which is 0.
+        fds::close_copy(0);
+        // SAFETY: the path is a C string.
+        made(unsafe { libc::open(c"/dev/null".as_ptr(), libc::O_RDONLY) })?;
+        for (target, &source) in (FIRST_FD..).zip(&self.sources) {
+            // SAFETY: the table is the child's own, and its parent's program does not go on here.
+            made(unsafe { libc::dup2(source, target) })?;
+        }
+        if self.closes {
+            fds::close_copies_from(beyond)?;
+        }
+        aside::set_mask(0);
+        let (program, arguments) = (PROGRAM.as_ptr(), self.arguments.as_ptr());
+        // SAFETY: C strings in lists that end with a null pointer.
+        unsafe { libc::execve(program, arguments.cast(), self.environment.as_ptr().cast()) };
+        Err(io::Error::last_os_error())
     }
 }
 
-/// `posix_spawn_file_actions_t`: what is done with descriptors in the child before the program is executed.
-struct Actions(libc::posix_spawn_file_actions_t);
-
-impl Actions {
-    fn new() -> io::Result<Actions> {
-        let mut actions = MaybeUninit::uninit();
-        // SAFETY: the function initialises what it gets.
-        result(unsafe { libc::posix_spawn_file_actions_init(actions.as_mut_ptr()) })?;
-        // SAFETY: it said that it has done so.
-        Ok(Actions(unsafe { actions.assume_init() }))
-    }
-
-    fn open_null(&mut self, fd: RawFd) -> io::Result<()> {
-        let null = c"/dev/null".as_ptr();
-        // SAFETY: the list is initialised; the path is a C string that lives for ever.
-        result(unsafe {
-            libc::posix_spawn_file_actions_addopen(&raw mut self.0, fd, null, libc::O_RDONLY, 0)
-        })
-    }
-
-    fn duplicate(&mut self, source: RawFd, target: RawFd) -> io::Result<()> {
-        // SAFETY: the list is initialised.
-        result(unsafe { libc::posix_spawn_file_actions_adddup2(&raw mut self.0, source, target) })
-    }
-
-    /// Closes everything from `first` on; says whether the C library can do that (glibc 2.34 and later).
-    fn close_from(&mut self, first: RawFd) -> io::Result<bool> {
-        match add_close_from() {
-            None => Ok(false),
-            // SAFETY: the list is initialised.
-            Some(add) => result(unsafe { add(&raw mut self.0, first) }).map(|()| true),
+/// Takes handlers away, which would run in the parent's memory when the signals are let through, and sets SIGCHLD as it is
+/// by default: a child that ignored it could not learn how its own children end.
+fn reset_signals() {
+    for signal in 1..=libc::SIGRTMAX() {
+        let mut action = MaybeUninit::<libc::sigaction>::zeroed();
+        // SAFETY: the old action is written to a variable of that type.
+        if unsafe { libc::sigaction(signal, ptr::null(), action.as_mut_ptr()) } != 0 {
+            continue;
+        }
+        // SAFETY: zeros are a valid action too: the default one.
+        let mut action = unsafe { action.assume_init() };
+        let handled = !matches!(action.sa_sigaction, libc::SIG_DFL | libc::SIG_IGN);
+        if handled || signal == libc::SIGCHLD {
+            action.sa_sigaction = libc::SIG_DFL;
+            action.sa_flags = 0;
+            // SAFETY: the default action is no code of ours; the actions are the child's own.
+            unsafe { libc::sigaction(signal, &raw const action, ptr::null_mut()) };
         }
     }
 }
 
-impl Drop for Actions {
-    fn drop(&mut self) {
-        // SAFETY: the list is initialised and not used any more.
-        unsafe { libc::posix_spawn_file_actions_destroy(&raw mut self.0) };
+fn made(number: c_int) -> io::Result<c_int> {
+    match number {
+        -1 => Err(io::Error::last_os_error()),
+        number => Ok(number),
     }
-}
-
-type AddCloseFrom = unsafe extern "C" fn(*mut libc::posix_spawn_file_actions_t, c_int) -> c_int;
-
-/// Looked up when the program runs, so that it can be linked with older C libraries.
-fn add_close_from() -> Option<AddCloseFrom> {
-    static FOUND: OnceLock<Option<AddCloseFrom>> = OnceLock::new();
-    *FOUND.get_or_init(|| {
-        let name = c"posix_spawn_file_actions_addclosefrom_np";
-        // SAFETY: the name is a C string.
-        let function = unsafe { libc::dlsym(libc::RTLD_DEFAULT, name.as_ptr()) };
-        // SAFETY: the function of this name has this type wherever it exists; null is `None`.
-        unsafe { std::mem::transmute::<*mut c_void, Option<AddCloseFrom>>(function) }
-    })
-}
-
-/// `posix_spawnattr_t`: an empty signal mask, and SIGCHLD as it is by default (a child that ignored it could not learn how
-/// its own children end).
-struct Attributes(libc::posix_spawnattr_t);
-
-impl Attributes {
-    fn new() -> io::Result<Attributes> {
-        let mut attributes = MaybeUninit::uninit();
-        // SAFETY: the function initialises what it gets.
-        result(unsafe { libc::posix_spawnattr_init(attributes.as_mut_ptr()) })?;
-        // SAFETY: it said that it has done so.
-        let mut attributes = Attributes(unsafe { attributes.assume_init() });
-        let mut signals = empty_signals();
-        // SAFETY: the attributes and the set are initialised.
-        result(unsafe {
-            libc::posix_spawnattr_setsigmask(&raw mut attributes.0, &raw const signals)
-        })?;
-        // SAFETY: the set is initialised.
-        unsafe { libc::sigaddset(&raw mut signals, libc::SIGCHLD) };
-        // SAFETY: the attributes and the set are initialised.
-        result(unsafe {
-            libc::posix_spawnattr_setsigdefault(&raw mut attributes.0, &raw const signals)
-        })?;
-        let flags = libc::POSIX_SPAWN_SETSIGMASK | libc::POSIX_SPAWN_SETSIGDEF;
-        // SAFETY: the attributes are initialised.
-        result(unsafe { libc::posix_spawnattr_setflags(&raw mut attributes.0, flags as _) })?;
-        Ok(attributes)
-    }
-}
-
-impl Drop for Attributes {
-    fn drop(&mut self) {
-        // SAFETY: the attributes are initialised and not used any more.
-        unsafe { libc::posix_spawnattr_destroy(&raw mut self.0) };
-    }
-}
-
-fn empty_signals() -> libc::sigset_t {
-    let mut signals = MaybeUninit::uninit();
-    // SAFETY: the function initialises what it gets.
-    unsafe { libc::sigemptyset(signals.as_mut_ptr()) };
-    // SAFETY: it has done so; it fails only for a null pointer.
-    unsafe { signals.assume_init() }
 }

@@ -14,7 +14,6 @@ use crate::codec::{self, Failure};
 use crate::error::Error;
 use crate::os::entry::function::Function;
 use crate::os::entry::{Start, StartPacket};
-use crate::os::fds;
 use crate::os::spawn::{self, Spawned};
 
 use super::child;
@@ -24,6 +23,7 @@ use super::handle::Process;
 use super::me::{self, Introduction};
 use super::record::Record;
 use super::registry::{self, Entry};
+use super::tether::Tether;
 
 /// The kernel takes 128 KiB for all that a child is told in its environment string.
 const MAX_NAME: usize = 4096;
@@ -170,11 +170,7 @@ impl Builder {
         let mut fds = Vec::new();
         let parcel = codec::encode_parcel(arena, args, Some(&mut fds)).map_err(into_io)?;
         let record = Record::create(arena, seat.reservation, parcel)?;
-        let death = if daemon {
-            Some(fds::death_pipe()?)
-        } else {
-            None
-        };
+        let death = if daemon { Some(Tether::new()?) } else { None };
         Ok(Prepared {
             seat,
             record,
@@ -208,7 +204,7 @@ pub(super) struct Prepared {
     /// Those in the arguments.
     pub(super) fds: Vec<OwnedFd>,
     /// For a daemon, the end to read and the end to keep.
-    pub(super) death: Option<(OwnedFd, OwnedFd)>,
+    pub(super) death: Option<(OwnedFd, Tether)>,
 }
 
 impl Prepared {
@@ -230,11 +226,11 @@ impl Prepared {
             .collect();
         let spawned = spawn::spawn(offset, nonce, &tail, &fds)?;
         drop(fds);
-        self.started(spawned)
+        Ok(self.started(spawned))
     }
 
     /// The child is there: from now on it is waited for, and its seat is its own.
-    pub(super) fn started<R>(self, spawned: Spawned) -> io::Result<Process<R>> {
+    pub(super) fn started<R>(self, spawned: Spawned) -> Process<R> {
         let arena = self.record.arena();
         // Whatever becomes of this process now, the child finds its seat and its arguments.
         arena.hand_over(self.reservation(), spawned.pid);
@@ -245,7 +241,7 @@ impl Prepared {
             seat: self.seat.keep(),
             death: self.death.map(|(_, write)| write),
         };
-        Ok(Process::new(registry::add(spawned, entry)?, self.record))
+        Process::new(registry::add(spawned, entry), self.record)
     }
 }
 

@@ -53,7 +53,7 @@ where
     // What is buffered would be written by both.
     let _ = io::stdout().flush();
     match fork::fork()? {
-        Fork::Parent(spawned) => prepared.started(spawned),
+        Fork::Parent(spawned) => Ok(prepared.started(spawned)),
         Fork::Child => {
             if let Err(error) = enter(&mut prepared, &held) {
                 let _ = writeln!(
@@ -70,8 +70,8 @@ where
 /// Makes the copy a process of its own.
 fn enter(prepared: &mut Prepared, held: &[(u32, u64)]) -> io::Result<()> {
     registry::forget_after_fork();
-    if let Some((read, write)) = prepared.death.take() {
-        drop(write);
+    // The other end was closed by the fork.
+    if let Some((read, _)) = prepared.death.take() {
         fds::die_with(read)?;
     }
     fds::null_input()?;

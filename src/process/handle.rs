@@ -157,8 +157,7 @@ impl<R> Drop for Process<R> {
     }
 }
 
-/// The pidfd: readable when the process has ended. (When it was reaped by somebody else before it could be opened, another
-/// descriptor that is readable.)
+/// The pidfd: readable when the process has ended.
 impl<R> AsFd for Process<R> {
     fn as_fd(&self) -> BorrowedFd<'_> {
         self.child.as_fd()

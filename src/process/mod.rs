@@ -14,6 +14,7 @@ mod handle;
 mod me;
 mod record;
 mod registry;
+mod tether;
 
 use serde::Serialize;
 use serde::de::DeserializeOwned;

@@ -10,12 +10,12 @@ use std::time::Duration;
 
 use crate::arena::{Arena, Reservation};
 use crate::os::clock::Deadline;
-use crate::os::fds;
 use crate::os::pidfd::{self, Reaped};
 use crate::os::spawn::{Spawned, exit};
 use crate::primitive::private::AtomicU32;
 
 use super::error::ExitCode;
+use super::tether::Tether;
 
 const SIGKILL: i32 = 9;
 const SIGTERM: i32 = 15;
@@ -33,8 +33,8 @@ pub(super) struct Child {
     pidfd: OwnedFd,
     arena: Arena,
     seat: Reservation,
-    /// The end of the pipe whose closing kills a daemon.
-    death: Mutex<Option<OwnedFd>>,
+    /// What its closing kills a daemon by.
+    death: Mutex<Option<Tether>>,
     end: Mutex<Option<ExitCode>>,
 }
 
@@ -44,7 +44,7 @@ pub(super) struct Entry {
     pub(super) daemon: bool,
     pub(super) arena: Arena,
     pub(super) seat: Reservation,
-    pub(super) death: Option<OwnedFd>,
+    pub(super) death: Option<Tether>,
 }
 
 #[derive(Debug)]
@@ -88,15 +88,12 @@ pub(super) fn next_number() -> io::Result<u64> {
 pub(super) fn forget_after_fork() {
     let mut children = lock(&CHILDREN);
     children.started = 0;
-    for child in children.running.drain(..) {
-        // As long as this copy is open the parent's daemons would not notice their parent's end.
-        drop(lock(&child.death).take());
-    }
+    children.running.clear();
     OWNER.store(std::process::id(), Relaxed);
 }
 
 /// Writes a started child down.
-pub(super) fn add(spawned: Spawned, entry: Entry) -> io::Result<Arc<Child>> {
+pub(super) fn add(spawned: Spawned, entry: Entry) -> Arc<Child> {
     let Entry {
         name,
         daemon,
@@ -104,25 +101,19 @@ pub(super) fn add(spawned: Spawned, entry: Entry) -> io::Result<Arc<Child>> {
         seat,
         death,
     } = entry;
-    let gone = spawned.pidfd.is_none();
-    let pidfd = spawned.pidfd.map_or_else(fds::always_ready, Ok)?;
     let child = Arc::new(Child {
         owner: std::process::id(),
         pid: spawned.pid,
         name,
         daemon,
-        pidfd,
+        pidfd: spawned.pidfd,
         arena,
         seat,
         death: Mutex::new(death),
         end: Mutex::new(None),
     });
-    if gone {
-        child.ended(|| Some(ExitCode::Unknown));
-    } else {
-        lock(&CHILDREN).running.push(child.clone());
-    }
-    Ok(child)
+    lock(&CHILDREN).running.push(child.clone());
+    child
 }
 
 /// The children that run. Those that have ended are reaped.
@@ -298,9 +289,9 @@ mod tests {
         };
         let spawned = Spawned {
             pid: process.id(),
-            pidfd: Some(pidfd),
+            pidfd,
         };
-        let child = add(spawned, entry).unwrap();
+        let child = add(spawned, entry);
         *lock(&child.end) = Some(ExitCode::Exited(0));
         let (sender, receiver) = mpsc::channel();
         std::thread::spawn(move || {
