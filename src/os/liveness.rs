@@ -15,6 +15,7 @@ use std::time::Duration;
 
 use super::memfd::FileId;
 use super::pidfd;
+use super::spawn::aside;
 
 /// What tells a process from all others, before and after it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -89,19 +90,58 @@ pub(crate) fn namespace_of_children() -> u64 {
 /// caller must have the arena mapped too: where it cannot find it in its own `maps`, it does not
 /// believe what those of others lack.
 pub(crate) fn is_dead(id: &Identity, arena: FileId) -> bool {
-    match look(id) {
-        Sight::Gone => true,
-        Sight::Unknown => false,
+    decide(id, || match look(id) {
+        Sight::Gone => Some(true),
+        Sight::Unknown => None,
         Sight::Runs(fd) => {
-            let theirs = number_in_proc(&fd).map(|pid| maps(&format!("/proc/{pid}/maps"), arena));
-            theirs == Some(Maps::Lack) && maps("/proc/thread-self/maps", arena) == Maps::Show
+            let pid = number_in_proc(&fd)?;
+            match maps(&format!("/proc/{pid}/maps"), arena) {
+                Maps::Show => Some(false),
+                Maps::Lack => match maps("/proc/thread-self/maps", arena) {
+                    Maps::Unknown => None,
+                    own => Some(own == Maps::Show),
+                },
+                Maps::Unknown => None,
+            }
         }
-    }
+    })
 }
 
 /// `pidfd_open(id.pid)`, `poll`: whether this process has ended, whatever it did before.
 pub(crate) fn is_gone(id: &Identity) -> bool {
-    matches!(look(id), Sight::Gone)
+    decide(id, || match look(id) {
+        Sight::Gone => Some(true),
+        Sight::Unknown => None,
+        Sight::Runs(_) => Some(false),
+    })
+}
+
+/// The answer to a question about a process. One that cannot be answered for want of descriptors is asked again from where
+/// there are some: a full table must not make the dead live.
+fn decide(id: &Identity, question: impl Fn() -> Option<bool>) -> bool {
+    if let Some(answer) = question() {
+        return answer;
+    }
+    if !is_here(id) || !is_short_of_descriptors() {
+        return false;
+    }
+    // Whoever has the number now: the process is gone.
+    pidfd::is_number_of_none(id.pid)
+        || matches!(aside::with_spare_descriptors(&question), Ok(Some(true)))
+}
+
+/// Can this process, or the machine, open as many more as a question needs?
+fn is_short_of_descriptors() -> bool {
+    let some: [_; 3] = std::array::from_fn(|_| pidfd::open(std::process::id()));
+    let is_short =
+        |error: &io::Error| matches!(error.raw_os_error(), Some(libc::EMFILE | libc::ENFILE));
+    some.iter()
+        .any(|opened| opened.as_ref().is_err_and(is_short))
+}
+
+/// A number says nothing in a namespace that is not its own.
+fn is_here(id: &Identity) -> bool {
+    id.pid != 0 && own_pid_ns().ok() == Some(id.pid_ns)
 }
 
 enum Sight {
@@ -114,8 +154,7 @@ enum Sight {
 
 /// The questions that need no look into `/proc/PID` where the kernel is recent, cheapest first.
 fn look(id: &Identity) -> Sight {
-    // A number says nothing in a namespace that is not its own.
-    if id.pid == 0 || own_pid_ns().ok() != Some(id.pid_ns) {
+    if !is_here(id) {
         return Sight::Unknown;
     }
     let fd = match pidfd::open(id.pid) {

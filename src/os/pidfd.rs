@@ -84,6 +84,19 @@ pub(crate) fn reap(fd: impl AsFd) -> io::Result<Option<Reaped>> {
     }))
 }
 
+/// `waitid(P_PID, pid, &info, WEXITED | WNOHANG | WNOWAIT)`, `kill(pid, 0)`: whether nobody who runs has this number, as far
+/// as that can be told without a descriptor: of children of this process, and of processes that were reaped.
+pub(crate) fn is_number_of_none(pid: u32) -> bool {
+    let Some(pid) = i32::try_from(pid).ok().and_then(Pid::from_raw) else {
+        return true;
+    };
+    let options = WaitIdOptions::EXITED | WaitIdOptions::NOHANG | WaitIdOptions::NOWAIT;
+    matches!(
+        rustix::process::waitid(WaitId::Pid(pid), options),
+        Ok(Some(_))
+    ) || rustix::process::test_kill_process(pid) == Err(Errno::SRCH)
+}
+
 /// `fstatfs(fd)`, `fstat(fd)`: a number that no other process gets until the machine restarts.
 ///
 /// `None` before 6.9, where all pidfds share one inode.

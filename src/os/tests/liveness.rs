@@ -309,7 +309,8 @@ fn who_may_not_ask_does_not_judge() {
         for errno in [libc::ENOSYS, libc::EPERM, libc::EMFILE, libc::EINVAL] {
             let asked = std::thread::spawn(move || {
                 refuse(libc::SYS_pidfd_open, errno);
-                assert!(!is_gone(&id), "{errno}");
+                // Want of descriptors is another matter: that nobody has the number is told without one.
+                assert_eq!(is_gone(&id), errno == libc::EMFILE, "{errno}");
                 let id = Identity::current();
                 match errno {
                     libc::ENOSYS | libc::EPERM => assert_eq!(id.unwrap().pidfd_inode, 0),
@@ -362,4 +363,57 @@ fn shifts_of_the_boot_clock_are_taken_out() {
     assert_eq!(liveness::normalised(500, 6 * second), None);
     let stat = "7 (a) b) (c) S 1 7 7 0 -1 4194560 1 0 0 0 0 0 0 0 20 0 1 0 4242 2 3 4";
     assert_eq!(liveness::start_field(stat), Some(4242));
+}
+
+/// Of a process that is no child of the one that asks, so that only a descriptor can tell.
+#[test]
+fn a_full_table_of_descriptors_hides_no_death() {
+    const TEST: &str = "os::tests::liveness::a_full_table_of_descriptors_hides_no_death";
+    if role().is_none() {
+        assert_checked(&play(&[], TEST, "full"));
+        return;
+    }
+    within(|| {
+        let arena = Arena::new();
+        let child = fork(|| {
+            if !arena.join() {
+                return 1;
+            }
+            let _other = fork(|| {
+                if !arena.join() {
+                    return 1;
+                }
+                arena.word().store(std::process::id(), Ordering::SeqCst);
+                sleep_for_ever()
+            });
+            sleep_for_ever()
+        });
+        until("started", || arena.word().load(Ordering::SeqCst) > 1);
+        let other = Identity::of(arena.word().load(Ordering::SeqCst)).unwrap();
+        let id = Identity::of(child.pid).unwrap();
+        let limit = libc::rlimit {
+            rlim_cur: 64,
+            rlim_max: 64,
+        };
+        // SAFETY: reads a value of that type.
+        let set = unsafe { libc::setrlimit(libc::RLIMIT_NOFILE, &raw const limit) };
+        assert_eq!(set, 0);
+        let full: Vec<_> = std::iter::from_fn(|| fs::File::open("/dev/null").ok()).collect();
+        assert!(pidfd::open(child.pid).is_err());
+        for id in [other, id] {
+            assert!(!is_gone(&id) && !is_dead(&id, arena.id));
+            if id.pidfd_inode != 0 {
+                // Told from another under its number, so it was looked at.
+                let pidfd_inode = id.pidfd_inode + 1;
+                assert!(is_gone(&Identity { pidfd_inode, ..id }));
+            }
+            // SAFETY: sends a signal; nobody has reaped it.
+            unsafe { libc::kill(id.pid as i32, libc::SIGKILL) };
+            until("noticed", || is_gone(&id));
+            assert!(is_dead(&id, arena.id));
+        }
+        assert!(pidfd::open(child.pid).is_err(), "the table is still full");
+        drop(full);
+        println!("{CHECKED}");
+    });
 }
