@@ -492,10 +492,10 @@ impl Arena {
             let local = locals
                 .get(index)
                 .and_then(|entry| Some((entry.object, entry.local.upgrade()?)));
-            if let Some((object_of, local)) = local
-                && let Some(object) = object_of(&*local)
-            {
-                object.offset.store(*offset, Relaxed);
+            if let Some((object_of, local)) = local {
+                if let Some(object) = object_of(&*local) {
+                    object.offset.store(*offset, Relaxed);
+                }
             }
         }
     }
