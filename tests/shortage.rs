@@ -5,6 +5,7 @@
 #![allow(unsafe_code, reason = "to set this process's limits")]
 
 use std::process::Command;
+use std::sync::mpsc;
 use std::thread;
 use std::time::Duration;
 
@@ -17,11 +18,15 @@ const CHILD: &str = "SHORTAGE_CHILD";
 /// Runs the test in a fresh process, where `true` comes back.
 fn is_fresh(test: &str) -> bool {
     if std::env::var_os(ROLE).is_some() {
-        thread::spawn(|| {
+        let (started, is_running) = mpsc::channel();
+        thread::spawn(move || {
+            started.send(()).unwrap();
             thread::sleep(Duration::from_secs(100));
             eprintln!("it hangs");
             std::process::abort();
         });
+        // A thread takes address space while it starts: none may start under the limits to come.
+        is_running.recv().unwrap();
         return true;
     }
     let output = Command::new(std::env::current_exe().unwrap())
