@@ -19,7 +19,12 @@ pub use process::{
     Builder, ExitCode, Fd, JoinError, Process, ProcessRef, SpawnError, StartMethod,
     active_children, cpu_count, current_process, parent_process, spawn,
 };
-pub use queue::{Iter, Queue};
+pub use queue::{Iter, Queue, Receiver, RecvError, SendError, Sender, channel};
 
 /// Every kind of object that lies in the arena, at the place that its number says.
-const KINDS: arena::Kinds = &[&queue::QueueKind, &process::ProcessKind];
+const KINDS: arena::Kinds = &[
+    &queue::QueueKind,
+    &process::ProcessKind,
+    &queue::SENDERS_KIND,
+    &queue::RECEIVERS_KIND,
+];

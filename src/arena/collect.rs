@@ -48,6 +48,8 @@ impl Arena {
             self.free_unlisted(&dead);
         }
         if tidy || !dead.is_empty() {
+            // First: a seat that nobody will take holds nothing.
+            self.free_reserved(&dead);
             self.destroy_unheld();
             self.recycle(&dead);
             role.retire_spans();

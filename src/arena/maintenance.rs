@@ -73,7 +73,7 @@ impl Arena {
         }
     }
 
-    fn try_maintain(&self, ask: bool) -> Option<Maintenance<'_>> {
+    pub(super) fn try_maintain(&self, ask: bool) -> Option<Maintenance<'_>> {
         let thread = match self.0.trim.role.try_lock() {
             Ok(guard) => guard,
             Err(TryLockError::Poisoned(poisoned)) => poisoned.into_inner(),

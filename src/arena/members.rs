@@ -198,8 +198,8 @@ impl Arena {
         Dead(dead)
     }
 
-    /// Frees the rows of the dead, and those that they had reserved. Only after all their tags are gone.
-    pub(super) fn recycle(&self, dead: &Dead) {
+    /// Frees the rows that the dead had reserved. Nothing is tagged with them.
+    pub(super) fn free_reserved(&self, dead: &Dead) {
         for id in self.ids() {
             let word = MemberWord(self.row(id).word.load(Acquire));
             if word.state() == MemberWord::RESERVED && dead.contains(word.pid()) {
@@ -210,6 +210,10 @@ impl Arena {
                     .compare_exchange(word.0, free.0, AcqRel, Relaxed);
             }
         }
+    }
+
+    /// Frees the rows of the dead. Only after all their tags are gone.
+    pub(super) fn recycle(&self, dead: &Dead) {
         for (id, word) in dead.rows() {
             let free = MemberWord::new(MemberWord::FREE, 0, word.generation());
             if self

@@ -13,6 +13,7 @@ mod members;
 mod object;
 mod parcel;
 mod runs;
+mod watch;
 mod words;
 
 #[cfg(test)]

@@ -139,7 +139,7 @@ impl<'a> View<'a> {
     }
 
     /// Every holder word, until `f` says true.
-    fn any_holder(self, mut f: impl FnMut(&'a AtomicU64) -> bool) -> bool {
+    pub(super) fn any_holder(self, mut f: impl FnMut(&'a AtomicU64) -> bool) -> bool {
         let first = &self.header().holders;
         if first.words.iter().any(&mut f) {
             return true;
@@ -239,7 +239,12 @@ impl Arena {
         Some((kind, view))
     }
 
-    fn is_object(&self, block: Block) -> bool {
+    /// Whether the block is the object that it was. A number that came out of a message may be any.
+    pub(super) fn is_object(&self, block: Block) -> bool {
+        let slots = self.0.layout.chunks * super::layout::SLOTS;
+        if u64::from(block.index) >= slots {
+            return false;
+        }
         let word = BlockWord(self.block_word(block.index).load(Acquire));
         word.state() == BlockWord::OBJECT && word.generation() == u64::from(block.generation)
     }
@@ -373,8 +378,7 @@ impl Object {
         kind: u32,
         type_hash: u64,
     ) -> Result<Object, Error> {
-        let slots = arena.0.layout.chunks * super::layout::SLOTS;
-        if u64::from(block.index) >= slots || !arena.is_object(block) {
+        if !arena.is_object(block) {
             return Err(Error::StaleHandle);
         }
         let view = View { arena, block };

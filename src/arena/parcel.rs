@@ -131,6 +131,13 @@ impl Drop for Parcel<'_> {
     }
 }
 
+impl OwnedBlock<'_> {
+    /// Frees the message in the block. Objects that it alone held are left for the next collection.
+    pub(crate) fn let_go(self) {
+        dismantle(self);
+    }
+}
+
 /// Frees a message. Gives back the objects that it held: they may have no holder left.
 pub(super) fn dismantle(block: OwnedBlock<'_>) -> Vec<Block> {
     let id = block.block();

@@ -14,9 +14,9 @@ use crate::os::entry::StartPacket;
 /// The place of process records in the table of kinds.
 pub(crate) const KIND: u32 = 1;
 
-/// Three fields that name blocks (number + 1, 0 for none), and room for a small outcome: one that needs no memory when there
-/// is none left.
-type Fields = Words<{ BLOCKS + SMALL }>;
+/// Three fields that name blocks (number + 1, 0 for none), the child's seat, and room for a small outcome: one that needs no
+/// memory when there is none left.
+type Fields = Words<{ BLOCKS + 1 + SMALL }>;
 
 const BLOCKS: usize = 3;
 const SMALL: usize = 32;
@@ -27,8 +27,10 @@ const PACKET: usize = 0;
 const ARGS: usize = 1;
 /// The encoded outcome, or [`IN_RECORD`] and its length, or [`NO_MEMORY`].
 const RESULT: usize = 2;
+/// The child's number in the family.
+const SEAT: usize = BLOCKS;
 /// Where a small outcome is.
-const OUTCOME: std::ops::Range<usize> = BLOCKS..BLOCKS + SMALL;
+const OUTCOME: std::ops::Range<usize> = BLOCKS + 1..BLOCKS + 1 + SMALL;
 
 const IN_RECORD: u64 = 1 << 63;
 
@@ -47,8 +49,20 @@ impl Kind for ProcessKind {
         "process"
     }
 
-    /// Nothing in a record is tagged with a member.
-    fn repair(&self, _: View<'_>, _: &Dead) {}
+    /// Arguments that a dead child has not taken go at once, even though the parent keeps the record: others may wait for the
+    /// end of what they hold.
+    fn repair(&self, object: View<'_>, dead: &Dead) {
+        let fields = &object.get::<Fields>().0;
+        if !dead.contains(fields[SEAT].load(Acquire)) {
+            return;
+        }
+        if let Some(index) = listed(fields[ARGS].load(Acquire)) {
+            let owned = object.arena.take_over(index);
+            fields[ARGS].store(0, Release);
+            // What it alone held is destroyed in the course of the collection.
+            owned.let_go();
+        }
+    }
 
     fn visit(&self, object: View<'_>, block: &mut Visitor<'_>) {
         for field in &object.get::<Fields>().0[..BLOCKS] {
@@ -111,7 +125,9 @@ impl Record {
             type_hash: 0,
             len,
         };
-        let record = Record(Object::create(arena, spec, |_| ())?);
+        let record = Record(Object::create(arena, spec, |view| {
+            view.get::<Fields>().0[SEAT].store(seat.id.into(), Release);
+        })?);
         record.0.hold_for_seat(seat)?;
         record.list(ARGS, args.into_index());
         Ok(record)

@@ -58,7 +58,7 @@ use zerocopy::IntoBytes;
 /// ```
 #[doc(alias = "SimpleQueue")]
 pub struct Queue<T> {
-    local: Arc<LocalQueue>,
+    pub(super) local: Arc<LocalQueue>,
     items: PhantomData<fn(T) -> T>,
 }
 

@@ -14,8 +14,8 @@ pub(super) struct LocalQueue {
     object: Object,
     storage: RingObject,
     cursors: Cursors,
-    put_spin: CachePadded<Spin>,
-    get_spin: CachePadded<Spin>,
+    pub(super) put_spin: CachePadded<Spin>,
+    pub(super) get_spin: CachePadded<Spin>,
 }
 
 impl fmt::Debug for LocalQueue {

@@ -1,9 +1,10 @@
 //! The blocking loop, the same for everything that can be waited for.
 
 use super::EventCount;
-use crate::arena::Arena;
+use crate::arena::{Arena, Block};
 use crate::os::clock::Deadline;
 use crate::primitive::private::AtomicU32;
+use std::sync::OnceLock;
 use std::sync::atomic::Ordering::Relaxed;
 use std::time::Duration;
 
@@ -23,11 +24,13 @@ const YIELDS: u32 = 4;
 /// How many waits in a row go without spinning, once it has ceased to pay, before it is tried again.
 const ABSTAIN: u32 = 64;
 
-/// How long spinning has paid lately, private to a process and an event.
+/// What a process knows about waiting for an event: how long spinning has paid lately, and whose end would end the wait.
 #[derive(Debug)]
 pub(crate) struct Spin {
     budget: AtomicU32,
     abstained: AtomicU32,
+    /// The object whose last holder, when it lets go, makes the event come; nobody does so for one that is killed.
+    watched: OnceLock<Block>,
 }
 
 impl Default for Spin {
@@ -35,11 +38,17 @@ impl Default for Spin {
         Spin {
             budget: AtomicU32::new(MAX_SPINS / 2),
             abstained: AtomicU32::new(0),
+            watched: OnceLock::new(),
         }
     }
 }
 
 impl Spin {
+    /// From now on who waits sees to it that this object goes when all its holders have died.
+    pub(crate) fn watch(&self, object: Block) {
+        self.watched.get_or_init(|| object);
+    }
+
     fn budget(&self) -> u32 {
         if single_cpu() {
             return 0;
@@ -86,7 +95,6 @@ impl Spin {
 }
 
 fn single_cpu() -> bool {
-    use std::sync::OnceLock;
     static SINGLE: OnceLock<bool> = OnceLock::new();
     *SINGLE.get_or_init(|| crate::os::online_cpus() == 1)
 }
@@ -177,6 +185,9 @@ impl Wait<'_> {
             slow = slept >= slice;
             if slow {
                 self.arena.idle();
+                if let Some(&watched) = self.spin.watched.get() {
+                    self.arena.tend(watched);
+                }
             }
         }
     }

@@ -1,0 +1,64 @@
+//! For who waits for the end of something that others hold: whether anybody who holds it still lives. The kernel is asked, so
+//! this is for those who have waited a while.
+
+use super::object::View;
+use super::words::{HolderWord, MemberId, MemberWord};
+use super::{Arena, Block};
+use std::sync::atomic::Ordering::Acquire;
+
+impl Arena {
+    /// Sees to it that an object that only the dead hold comes to its end. The caller need not hold it; nothing happens when it
+    /// has gone already, or while somebody else is at such work.
+    pub(crate) fn tend(&self, block: Block) {
+        if self.check().is_err() {
+            return;
+        }
+        // Under the role, so that the object stays what it is while its holders are looked at.
+        let Some(role) = self.try_maintain(true) else {
+            return;
+        };
+        let there = self.is_object(block);
+        let view = View { arena: self, block };
+        // One is enough: usually a single question.
+        let held = there && view.any_holder(|slot| self.lives(HolderWord(slot.load(Acquire))));
+        self.release(role);
+        if held || !there {
+            return;
+        }
+        // Held by messages alone, or by nobody. Whose the messages are is found out by collecting.
+        self.collect_dead();
+        self.destroy_if_unheld(block);
+    }
+
+    /// Collects what the dead left if anybody has died. Unlike [`collect`](Self::collect) it does not tidy up otherwise.
+    fn collect_dead(&self) {
+        if !self.dead_members(true).is_empty() {
+            self.collect(false);
+        }
+    }
+
+    /// Whether this holder is a member that lives, or the seat of one that a living member is about to start.
+    fn lives(&self, holder: HolderWord) -> bool {
+        if holder.kind() != HolderWord::MEMBER || !self.member_holds(holder) {
+            return false;
+        }
+        let id = holder.index() as MemberId;
+        let word = MemberWord(self.row(id).word.load(Acquire));
+        let asked = match word.state() {
+            MemberWord::RESERVED => word.pid() as MemberId,
+            _ => id,
+        };
+        // "Alive" may be said of a later member with the same number.
+        !self.is_dead(asked) && self.member_holds(holder)
+    }
+
+    /// An object of this kind that the caller does not hold, if it is still there. Only for who has the maintenance role, as a
+    /// kind's hooks do: nothing is destroyed meanwhile.
+    pub(crate) fn find(&self, block: Block, kind: u32) -> Option<View<'_>> {
+        if !self.is_object(block) {
+            return None;
+        }
+        let (found, view) = self.kind_and_view(block)?;
+        (found.id() == kind).then_some(view)
+    }
+}
