@@ -9,6 +9,7 @@
 
 mod arch;
 mod arena;
+mod channel;
 mod process;
 mod queue;
 mod repair;
