@@ -1,8 +1,9 @@
 #![forbid(unsafe_code)]
 
 use super::channel::channel_in;
+use super::{Queue, Receiver, Sender};
 use crate::arena::Arena;
-use crate::{GetError, PutError, Queue, Receiver, Sender};
+use crate::error::{GetError, PutError};
 use proptest::prelude::*;
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
