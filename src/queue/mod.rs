@@ -13,6 +13,4 @@ pub(crate) use kind::QueueKind;
 pub(crate) use role::{RECEIVERS_KIND, SENDERS_KIND};
 
 #[cfg(all(test, not(loom)))]
-mod channel_tests;
-#[cfg(all(test, not(loom)))]
 mod tests;

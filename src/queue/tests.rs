@@ -1,5 +1,7 @@
 #![forbid(unsafe_code)]
 
+mod channel;
+
 use crate::arena::Arena;
 use crate::{Error, GetError, PutError, Queue};
 use proptest::prelude::*;

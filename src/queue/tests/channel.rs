@@ -1,9 +1,9 @@
 #![forbid(unsafe_code)]
 
-use super::channel::channel_in;
-use super::{Queue, Receiver, Sender};
 use crate::arena::Arena;
 use crate::error::{GetError, PutError};
+use crate::queue::channel::channel_in;
+use crate::queue::{Queue, Receiver, Sender};
 use proptest::prelude::*;
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
