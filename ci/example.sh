@@ -5,5 +5,6 @@ cd "$(dirname "$0")/.."
 set -x
 cargo run --release --example hello
 cargo run --release --example survive
+cargo run --release --example channel -- src
 cargo run --release --example pipeline -- src
 cargo run --release --example pipeline -- src --kill-worker

@@ -11,8 +11,8 @@ use std::thread;
 use std::time::Duration;
 
 use multiprocess::{
-    Error, ExitCode, Fd, JoinError, Process, Queue, StartMethod, active_children, current_process,
-    family, parent_process, spawn,
+    Error, ExitCode, Fd, GetError, JoinError, Process, Queue, StartMethod, active_children,
+    channel, current_process, family, parent_process, spawn,
 };
 
 const LONG: Duration = Duration::from_secs(100);
@@ -60,6 +60,10 @@ fn main() {
         (
             "both_sides_share_their_handles",
             both_sides_share_their_handles,
+        ),
+        (
+            "copies_hold_the_ends_that_they_were_born_with",
+            copies_hold_the_ends_that_they_were_born_with,
         ),
         (
             "a_captured_handle_may_be_the_only_one",
@@ -394,6 +398,39 @@ fn both_sides_share_their_handles() {
     }
     to.close();
     process.join().unwrap();
+}
+
+/// A channel ends with the last copy of its sender, and with the last process that was copied with one.
+fn copies_hold_the_ends_that_they_were_born_with() {
+    for kill in [false, true] {
+        let (sender, receiver) = channel::<u64>(4).unwrap();
+        let work = |first| {
+            for number in first..first + 100 {
+                sender.send(number).unwrap();
+            }
+            if kill {
+                sleep_for_ever();
+            }
+        };
+        let processes = [0, 100].map(|first| builder().daemon(true).fork(work, first).unwrap());
+        drop(sender);
+        let mut sum = 0;
+        for _ in 0..200 {
+            sum += receiver.recv().unwrap();
+        }
+        assert_eq!(sum, (0..200).sum::<u64>());
+        if kill {
+            assert!(matches!(
+                receiver.recv_timeout(Duration::from_millis(20)),
+                Err(GetError::Empty)
+            ));
+            processes.iter().for_each(|process| process.kill().unwrap());
+        }
+        assert!(matches!(receiver.recv(), Err(GetError::Closed)));
+        for process in processes {
+            process.wait();
+        }
+    }
 }
 
 fn a_captured_handle_may_be_the_only_one() {

@@ -1,9 +1,8 @@
 #![forbid(unsafe_code)]
 
 use crate::arena::Arena;
-use crate::error::{GetError, PutError};
 use crate::queue::channel::channel_in;
-use crate::queue::{Queue, Receiver, Sender};
+use crate::{GetError, PutError, Queue, Receiver, Sender};
 use proptest::prelude::*;
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
