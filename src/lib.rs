@@ -14,12 +14,15 @@ mod queue;
 mod ring;
 mod sync;
 
+pub use codec::{Pod, Serde};
 pub use error::{DecodeError, EncodeError, Error, GetError, PutError};
 pub use process::{
     Builder, ExitCode, Fd, JoinError, Process, ProcessRef, SpawnError, StartMethod,
     active_children, cpu_count, current_process, parent_process, spawn,
 };
-pub use queue::{Iter, Queue, Receiver, RecvError, SendError, Sender, channel};
+pub use queue::{
+    Codec, Holds, Iter, Queue, Receiver, RecvError, SendError, Sender, channel,
+};
 
 /// Every kind of object that lies in the arena, at the place that its number says.
 const KINDS: arena::Kinds = &[

@@ -2,7 +2,7 @@
 //! nobody receives is let go without running anybody's decoder.
 //!
 //! ```text
-//! 0   number of handles (u64)
+//! 0   number of handles (u32), where the bytes begin (u32)
 //! 8   number of bytes (u64)
 //! 16  handles, 16 bytes each: index (u32), generation (u32), offset of the holder word (u64)
 //! ..  bytes
@@ -15,6 +15,8 @@ use crate::error::Error;
 
 const HEAD: usize = 16;
 const ENTRY: usize = 16;
+/// What every block is aligned to.
+const MAX_ALIGN: usize = super::layout::MIN_BLOCK as usize;
 
 /// A message in a block of this member's.
 #[derive(Debug)]
@@ -24,13 +26,17 @@ pub(crate) struct Parcel<'a> {
     block: Option<OwnedBlock<'a>>,
 }
 
+fn u32_at(bytes: &[u8], at: usize) -> u32 {
+    u32::from_le_bytes(bytes[at..at + 4].try_into().expect("four bytes"))
+}
+
 fn u64_at(bytes: &[u8], at: usize) -> u64 {
     u64::from_le_bytes(bytes[at..at + 8].try_into().expect("eight bytes"))
 }
 
 /// The handle entries of a block, as many as it can really hold.
 fn entries(bytes: &[u8]) -> impl Iterator<Item = (Block, u64)> + '_ {
-    let count = (u64_at(bytes, 0) as usize).min((bytes.len() - HEAD) / ENTRY);
+    let count = (u32_at(bytes, 0) as usize).min((bytes.len() - HEAD) / ENTRY);
     (0..count).map(move |i| {
         let at = HEAD + i * ENTRY;
         let id = u64_at(bytes, at);
@@ -51,15 +57,8 @@ impl<'a> Parcel<'a> {
         len: u64,
         handles: &[&Object],
     ) -> Result<Parcel<'a>, Error> {
-        let head = HEAD as u64 + (handles.len() * ENTRY) as u64;
-        let mut block = arena.alloc(head.checked_add(len).ok_or(Error::NoMemory)?)?;
-        let id = block.block();
-        block.bytes_mut()[..8].copy_from_slice(&0_u64.to_le_bytes());
-        block.bytes_mut()[8..16].copy_from_slice(&len.to_le_bytes());
-        let mut parcel = Parcel {
-            arena,
-            block: Some(block),
-        };
+        let mut parcel = Parcel::with_start(arena, HEAD + handles.len() * ENTRY, len)?;
+        let id = parcel.block_ref().block();
         for (i, object) in handles.iter().enumerate() {
             let holder = object.hold_for(id)?;
             let named = object.block();
@@ -68,9 +67,30 @@ impl<'a> Parcel<'a> {
             bytes[at..at + 4].copy_from_slice(&named.index.to_le_bytes());
             bytes[at + 4..at + 8].copy_from_slice(&named.generation.to_le_bytes());
             bytes[at + 8..at + 16].copy_from_slice(&holder.offset.to_le_bytes());
-            bytes[..8].copy_from_slice(&(i as u64 + 1).to_le_bytes());
+            bytes[..4].copy_from_slice(&(i as u32 + 1).to_le_bytes());
         }
         Ok(parcel)
+    }
+
+    /// Room for `len` bytes that begin at a multiple of `align`, with whatever was there before.
+    pub(crate) fn for_bytes(
+        arena: &'a Arena,
+        len: usize,
+        align: usize,
+    ) -> Result<Parcel<'a>, Error> {
+        debug_assert!(align.is_power_of_two() && align <= MAX_ALIGN);
+        Parcel::with_start(arena, HEAD.max(align), len as u64)
+    }
+
+    fn with_start(arena: &'a Arena, start: usize, len: u64) -> Result<Parcel<'a>, Error> {
+        let mut block = arena.alloc(len.checked_add(start as u64).ok_or(Error::NoMemory)?)?;
+        let head = &mut block.bytes_mut()[..HEAD];
+        head[..8].copy_from_slice(&((start as u64) << 32).to_le_bytes());
+        head[8..].copy_from_slice(&len.to_le_bytes());
+        Ok(Parcel {
+            arena,
+            block: Some(block),
+        })
     }
 
     /// Makes a message in a block, of which the caller has taken the slot or record, this member's.
@@ -91,7 +111,7 @@ impl<'a> Parcel<'a> {
 
     fn range(&self) -> std::ops::Range<usize> {
         let bytes = self.block_ref().bytes();
-        let start = HEAD + entries(bytes).count() * ENTRY;
+        let start = (u32_at(bytes, 4) as usize).min(bytes.len());
         let len = (u64_at(bytes, 8) as usize).min(bytes.len() - start);
         start..start + len
     }

@@ -13,6 +13,32 @@ use serde::Serialize;
 use serde::de::DeserializeOwned;
 use std::os::fd::OwnedFd;
 
+/// Items become bytes with serde: any type that can be serialised and deserialised, handles to shared objects included. What
+/// a queue does unless it is told otherwise.
+#[derive(Debug)]
+pub enum Serde {}
+
+/// Items are their own bytes: plain old data, as [zerocopy](https://docs.rs/zerocopy)'s traits say (`FromBytes`, `IntoBytes`,
+/// `Immutable`, `KnownLayout`, which it derives). Nothing is encoded and nothing can fail to decode. A type with padding, a
+/// pointer or values that not every pattern of bits is does not compile:
+///
+/// ```compile_fail,E0277
+/// use multiprocess::{Pod, Queue};
+/// Queue::<(u8, u32), Pod>::bounded_pod(8);
+/// ```
+/// ```compile_fail,E0277
+/// use multiprocess::{Pod, Queue};
+/// Queue::<&'static str, Pod>::bounded_pod(8);
+/// ```
+/// ```compile_fail
+/// use multiprocess::{Pod, Queue};
+/// #[derive(zerocopy::FromBytes, zerocopy::IntoBytes, zerocopy::Immutable, zerocopy::KnownLayout)]
+/// #[repr(C)]
+/// struct Padded { byte: u8, number: u32 }
+/// ```
+#[derive(Debug)]
+pub enum Pod {}
+
 /// Why a value is no message now.
 #[derive(Debug)]
 pub(crate) enum Failure {

@@ -1,20 +1,19 @@
 //! The queue as its users see it.
 #![forbid(unsafe_code)]
 
-use super::local::{LocalQueue, Received, Refused};
+use super::carry::{Codec, Holds};
+use super::local::{LocalQueue, Refused};
 use crate::arena::{self, Arena};
-use crate::codec::{self, Failure};
-use crate::error::{DecodeError, Error, GetError, PutError};
+use crate::codec::{self, Serde};
+use crate::error::{Error, GetError, PutError};
 use crate::os::clock::Deadline;
-use crate::ring::{Geometry, Message};
-use serde::de::DeserializeOwned;
+use crate::ring::Geometry;
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 use std::fmt;
 use std::io;
 use std::marker::PhantomData;
 use std::sync::Arc;
 use std::time::Duration;
-use zerocopy::IntoBytes;
 
 /// A first-in, first-out queue of messages between any number of processes and threads.
 ///
@@ -57,12 +56,12 @@ use zerocopy::IntoBytes;
 /// # }
 /// ```
 #[doc(alias = "SimpleQueue")]
-pub struct Queue<T> {
+pub struct Queue<T, C = Serde> {
     pub(super) local: Arc<LocalQueue>,
-    items: PhantomData<fn(T) -> T>,
+    items: PhantomData<fn(T, C) -> (T, C)>,
 }
 
-impl<T> Clone for Queue<T> {
+impl<T, C> Clone for Queue<T, C> {
     fn clone(&self) -> Self {
         Queue {
             local: self.local.clone(),
@@ -71,7 +70,7 @@ impl<T> Clone for Queue<T> {
     }
 }
 
-impl<T> fmt::Debug for Queue<T> {
+impl<T, C> fmt::Debug for Queue<T, C> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Queue")
             .field("len", &self.len())
@@ -81,16 +80,12 @@ impl<T> fmt::Debug for Queue<T> {
     }
 }
 
-/// Whether a smaller buffer is enough for the slots.
-const fn is_small<T>() -> bool {
-    size_of::<T>() <= 16 && !std::mem::needs_drop::<T>()
+/// What tells queues of other items, or of the same in another codec, apart.
+fn type_hash<T, C>() -> u64 {
+    arena::fnv(std::any::type_name::<(T, C)>().as_bytes())
 }
 
-fn type_hash<T>() -> u64 {
-    arena::fnv(std::any::type_name::<T>().as_bytes())
-}
-
-impl<T> Queue<T> {
+impl<T, C> Queue<T, C> {
     /// How many items are in it. For a producer an upper bound, for a consumer a lower bound of what it will find;
     /// exact while nobody puts or gets. After a producer was killed in the middle of a `put`, its slot counts until a
     /// consumer has passed it.
@@ -136,7 +131,10 @@ impl<T> Queue<T> {
     }
 }
 
-impl<T: Serialize + DeserializeOwned> Queue<T> {
+impl<T> Queue<T>
+where
+    Serde: Holds<T>,
+{
     /// A queue for `capacity` items.
     ///
     /// # Errors
@@ -147,28 +145,25 @@ impl<T: Serialize + DeserializeOwned> Queue<T> {
     pub fn bounded(capacity: usize) -> io::Result<Self> {
         Queue::bounded_in(arena::family()?, capacity)
     }
+}
 
+impl<T, C: Holds<T>> Queue<T, C> {
     /// A queue in this arena.
     pub(crate) fn bounded_in(arena: &Arena, capacity: usize) -> io::Result<Self> {
         if capacity == 0 || capacity as u64 > 1 << 32 {
             return Err(Error::InvalidCapacity.into());
         }
-        let payload = if std::mem::needs_drop::<T>() {
-            // Text, lists...: of any size, and short ones are frequent.
-            u64::MAX
-        } else {
-            // Encoded integers may take a little more than in memory.
-            size_of::<T>() as u64 + 2
-        };
-        let geometry = Geometry::new(capacity as u64, payload);
-        let local = Arc::new(LocalQueue::create(arena, geometry, type_hash::<T>())?);
+        let geometry = Geometry::new(capacity as u64, C::usual_len());
+        let local = Arc::new(LocalQueue::create(arena, geometry, type_hash::<T, C>())?);
         arena.register(&local);
         Ok(Queue {
             local,
             items: PhantomData,
         })
     }
+}
 
+impl<T, C: Codec<T>> Queue<T, C> {
     /// Puts an item at the end; waits while there is no room.
     ///
     /// # Errors
@@ -202,47 +197,13 @@ impl<T: Serialize + DeserializeOwned> Queue<T> {
 
     #[inline]
     fn put_until(&self, item: T, deadline: Deadline) -> Result<(), PutError<T>> {
-        // The compiler keeps one of the two.
-        if is_small::<T>() {
-            self.put_through([0; 3], item, deadline)
-        } else {
-            self.put_through([0; 15], item, deadline)
-        }
-    }
-
-    #[inline]
-    fn put_through<const N: usize>(
-        &self,
-        mut small: [u64; N],
-        item: T,
-        deadline: Deadline,
-    ) -> Result<(), PutError<T>> {
         if self.local.arena().check().is_err() {
             return Err(PutError::ForeignFork(item));
         }
         if self.local.ring().closed() {
             return Err(PutError::Closed(item));
         }
-        let inline = self.local.inline().min(N * 8);
-        match codec::encode(&item, &mut small.as_mut_bytes()[..inline]) {
-            Ok(Some(len)) => match self.local.send(&small, len, deadline) {
-                Ok(()) => Ok(()),
-                Err(refused) => Err(not_sent(refused, item)),
-            },
-            Ok(None) => self.put_in_block(item, deadline),
-            Err(failure) => Err(not_encoded(failure, item)),
-        }
-    }
-
-    #[cold]
-    fn put_in_block(&self, item: T, deadline: Deadline) -> Result<(), PutError<T>> {
-        match codec::encode_parcel(self.local.arena(), &item, None) {
-            Ok(parcel) => {
-                let sent = self.local.send_parcel(parcel, deadline);
-                sent.map_err(|refused| not_sent(refused, item))
-            }
-            Err(failure) => Err(not_encoded(failure, item)),
-        }
+        C::put(&self.local, item, deadline)
     }
 
     /// Gets the item at the front; waits while there is none.
@@ -282,52 +243,16 @@ impl<T: Serialize + DeserializeOwned> Queue<T> {
         if self.local.arena().check().is_err() {
             return Err(GetError::ForeignFork);
         }
-        match self.local.take_next() {
-            Some(message) => self.receive(message),
-            None => self.get_slowly(deadline),
-        }
-    }
-
-    #[cold]
-    fn get_slowly(&self, deadline: Deadline) -> Result<T, GetError> {
-        match self.local.wait_for_message(deadline) {
-            Ok(message) => self.receive(message),
-            Err(Refused::NotNow) => Err(GetError::Empty),
-            Err(Refused::Closed) => Err(GetError::Closed),
-        }
-    }
-
-    #[inline]
-    fn receive(&self, message: Message) -> Result<T, GetError> {
-        if is_small::<T>() {
-            self.receive_through([0; 3], message)
-        } else {
-            self.receive_through([0; 15], message)
-        }
-    }
-
-    #[inline]
-    fn receive_through<const N: usize>(
-        &self,
-        mut small: [u64; N],
-        message: Message,
-    ) -> Result<T, GetError> {
-        match self.local.receive(message, &mut small) {
-            Received::Inline(len) => codec::decode(&small.as_bytes()[..len]),
-            Received::InBlock(message) => self.open(message),
-        }
-        .map_err(GetError::Decode)
-    }
-
-    #[cold]
-    fn open(&self, message: Message) -> Result<T, DecodeError> {
-        let parcel = self.local.receive_parcel(message);
-        codec::decode_parcel(self.local.arena(), &parcel, Vec::new())
+        let message = match self.local.take_next() {
+            Some(message) => message,
+            None => self.local.wait_for_message(deadline).map_err(nothing)?,
+        };
+        C::receive(&self.local, message).map_err(GetError::Decode)
     }
 
     /// Gets one item after the other until the queue is closed and drained. A message that does not decode is yielded as
     /// an error, and the next call goes on behind it.
-    pub fn iter(&self) -> Iter<'_, T> {
+    pub fn iter(&self) -> Iter<'_, T, C> {
         Iter {
             queue: self,
             over: false,
@@ -336,29 +261,21 @@ impl<T: Serialize + DeserializeOwned> Queue<T> {
 }
 
 #[cold]
-fn not_encoded<T>(failure: Failure, item: T) -> PutError<T> {
-    match failure {
-        Failure::NoMemory => PutError::NoMemory(item),
-        Failure::Encode(error) => PutError::Encode(item, error),
-    }
-}
-
-#[cold]
-fn not_sent<T>(refused: Refused, item: T) -> PutError<T> {
+pub(super) fn nothing(refused: Refused) -> GetError {
     match refused {
-        Refused::NotNow => PutError::Full(item),
-        Refused::Closed => PutError::Closed(item),
+        Refused::NotNow => GetError::Empty,
+        Refused::Closed => GetError::Closed,
     }
 }
 
 /// See [`Queue::iter`].
 #[derive(Debug)]
-pub struct Iter<'a, T> {
-    queue: &'a Queue<T>,
+pub struct Iter<'a, T, C = Serde> {
+    queue: &'a Queue<T, C>,
     over: bool,
 }
 
-impl<T: Serialize + DeserializeOwned> Iterator for Iter<'_, T> {
+impl<T, C: Codec<T>> Iterator for Iter<'_, T, C> {
     type Item = Result<T, GetError>;
 
     fn next(&mut self) -> Option<Self::Item> {
@@ -371,27 +288,27 @@ impl<T: Serialize + DeserializeOwned> Iterator for Iter<'_, T> {
     }
 }
 
-impl<'a, T: Serialize + DeserializeOwned> IntoIterator for &'a Queue<T> {
+impl<'a, T, C: Codec<T>> IntoIterator for &'a Queue<T, C> {
     type Item = Result<T, GetError>;
-    type IntoIter = Iter<'a, T>;
+    type IntoIter = Iter<'a, T, C>;
 
-    fn into_iter(self) -> Iter<'a, T> {
+    fn into_iter(self) -> Iter<'a, T, C> {
         self.iter()
     }
 }
 
 /// Only within a message of this crate or the arguments of a process; anywhere else it is an error.
-impl<T> Serialize for Queue<T> {
+impl<T, C> Serialize for Queue<T, C> {
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
         codec::serialize_handle(&self.local, serializer)
     }
 }
 
-impl<'de, T> Deserialize<'de> for Queue<T> {
+impl<'de, T, C> Deserialize<'de> for Queue<T, C> {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
         let make = |object| Ok(LocalQueue::new(object));
         let local =
-            codec::deserialize_handle(deserializer, LocalQueue::kind(), type_hash::<T>(), make)?;
+            codec::deserialize_handle(deserializer, LocalQueue::kind(), type_hash::<T, C>(), make)?;
         Ok(Queue {
             local,
             items: PhantomData,

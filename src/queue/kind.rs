@@ -2,12 +2,17 @@
 #![forbid(unsafe_code)]
 
 use crate::arena::{Dead, Kind, OwnedBlock, View, Visitor};
-use crate::ring::{Mpmc, RingObject, TakeError};
+use crate::ring::{Message, Mpmc, RingObject, TakeError};
 
 /// The place of queues in the table of kinds.
 pub(crate) const KIND: u32 = 0;
 /// In a slot's word: the message is in a block, the payload is its number.
 pub(super) const IN_BLOCK: u16 = u16::MAX;
+
+#[inline]
+pub(super) fn is_in_block(message: &Message) -> bool {
+    message.meta == IN_BLOCK
+}
 
 #[derive(Debug)]
 pub(crate) struct QueueKind;

@@ -112,6 +112,15 @@ impl LocalQueue {
         Ok(())
     }
 
+    /// Sends bytes that fit into a slot.
+    #[inline]
+    pub(super) fn send_bytes(&self, bytes: &[u8], deadline: Deadline) -> Result<(), Refused> {
+        let slot = self.claim(deadline)?;
+        self.storage.write_bytes(&slot, bytes);
+        self.commit(slot, bytes.len() as u16);
+        Ok(())
+    }
+
     /// Sends a block.
     pub(super) fn send_parcel(
         &self,
@@ -194,6 +203,13 @@ impl LocalQueue {
         self.storage.read(&message, small, len);
         self.acknowledge(message);
         Received::Inline(len)
+    }
+
+    /// The same for a message in its slot of which the caller knows the length.
+    #[inline]
+    pub(super) fn receive_bytes(&self, message: Message, to: &mut [u8]) {
+        self.storage.read_bytes(&message, to);
+        self.acknowledge(message);
     }
 
     /// Makes the message's block this member's, acknowledges, wakes.

@@ -1,13 +1,20 @@
 //! Queues between processes.
 #![forbid(unsafe_code)]
+#![allow(
+    private_interfaces,
+    reason = "the codecs are sealed: nobody else calls what their traits hide"
+)]
 
 mod bounded;
+mod carry;
 mod channel;
 mod kind;
 mod local;
+mod pod;
 mod role;
 
 pub use bounded::{Iter, Queue};
+pub use carry::{Codec, Holds};
 pub use channel::{Receiver, RecvError, SendError, Sender, channel};
 pub(crate) use kind::QueueKind;
 pub(crate) use role::{RECEIVERS_KIND, SENDERS_KIND};

@@ -33,9 +33,6 @@ unsafe impl Shared for RingHeader {}
 
 /// The word that commits a message stands in front of its payload.
 const PUBLISHED: u64 = 8;
-/// The largest payload of a slot.
-const LARGEST: u64 = 120;
-
 /// The size of a ring.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Geometry {
@@ -44,9 +41,12 @@ pub(crate) struct Geometry {
 }
 
 impl Geometry {
+    /// The largest payload of a slot.
+    pub(crate) const LARGEST: usize = 120;
+
     /// Slots for messages that are usually at most `payload` bytes; never larger than two cache lines.
     pub(crate) fn new(capacity: u64, payload: u64) -> Geometry {
-        let stride = (payload.min(LARGEST) + PUBLISHED).next_multiple_of(16);
+        let stride = (payload.clamp(8, Self::LARGEST as u64) + PUBLISHED).next_multiple_of(16);
         Geometry { capacity, stride }
     }
 
@@ -178,6 +178,24 @@ impl RingObject {
             // SAFETY: as above.
             count => unsafe { from.copy_to_nonoverlapping(words.as_mut_ptr(), count) },
         }
+    }
+
+    /// Copies so many bytes into a claimed slot.
+    #[inline]
+    pub(crate) fn write_bytes(&self, slot: &Slot, from: &[u8]) {
+        assert!(from.len() <= self.inline());
+        let to = self.payload(slot.index).cast::<u8>();
+        // SAFETY: they fit (checked), and whoever has the claimed `Slot` is alone with its payload.
+        unsafe { to.copy_from_nonoverlapping(from.as_ptr(), from.len()) };
+    }
+
+    /// Copies so many bytes out of a taken slot.
+    #[inline]
+    pub(crate) fn read_bytes(&self, message: &Message, to: &mut [u8]) {
+        assert!(to.len() <= self.inline());
+        let from = self.payload(message.slot.index).cast::<u8>();
+        // SAFETY: they are there (checked), and nobody writes the slot before the message is acknowledged.
+        unsafe { from.copy_to_nonoverlapping(to.as_mut_ptr(), to.len()) };
     }
 
     #[inline]

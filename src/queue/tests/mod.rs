@@ -10,6 +10,8 @@ use serde::{Deserialize, Serialize};
 use std::collections::VecDeque;
 use std::time::Duration;
 
+mod pod;
+
 fn arena() -> Arena {
     Arena::heap(256, crate::KINDS).unwrap()
 }

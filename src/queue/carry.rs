@@ -1,0 +1,156 @@
+//! How items become messages in slots and blocks, and items again; what the codecs do for queues.
+#![forbid(unsafe_code)]
+
+use super::local::{LocalQueue, Received, Refused};
+use crate::codec::{self, Failure, Serde};
+use crate::error::{DecodeError, PutError};
+use crate::os::clock::Deadline;
+use crate::ring::Message;
+use serde::Serialize;
+use serde::de::DeserializeOwned;
+use zerocopy::IntoBytes;
+
+/// What a codec carries: [`Serde`] whatever serde can serialise and deserialise, [`Pod`](crate::Pod) plain old data. Not to be
+/// implemented outside this crate.
+#[diagnostic::on_unimplemented(
+    message = "`{T}` cannot be the item of a queue with the codec `{Self}`",
+    note = "`Serde` needs `serde::Serialize` and `serde::de::DeserializeOwned`",
+    note = "`Pod` needs zerocopy's `FromBytes`, `IntoBytes`, `Immutable` and `KnownLayout`, and `Send + 'static`"
+)]
+pub trait Codec<T>: Holds<T> + sealed::Carry<T> {}
+
+/// What a queue with this codec can be made for: what the codec carries, and [`Bytes`](crate::Bytes). Not to be implemented
+/// outside this crate.
+#[diagnostic::on_unimplemented(
+    message = "there is no queue of `{T}` with the codec `{Self}`",
+    note = "`Serde` needs `serde::Serialize` and `serde::de::DeserializeOwned`",
+    note = "`Pod` needs zerocopy's `FromBytes`, `IntoBytes`, `Immutable` and `KnownLayout`, and `Send + 'static`"
+)]
+pub trait Holds<T>: sealed::Room<T> {}
+
+pub(super) mod sealed {
+    use super::*;
+
+    pub trait Room<T> {
+        /// How many bytes an item usually has in a slot.
+        fn usual_len() -> u64;
+    }
+
+    pub trait Carry<T>: Sized {
+        fn put(queue: &LocalQueue, item: T, deadline: Deadline) -> Result<(), PutError<T>>;
+
+        /// Takes the item out of its slot, acknowledges, decodes.
+        fn receive(queue: &LocalQueue, message: Message) -> Result<T, DecodeError>;
+    }
+}
+
+use sealed::{Carry, Room};
+
+impl<T: Serialize + DeserializeOwned> Codec<T> for Serde {}
+
+impl<T: Serialize + DeserializeOwned> Holds<T> for Serde {}
+
+impl<T: Serialize + DeserializeOwned> Room<T> for Serde {
+    fn usual_len() -> u64 {
+        if std::mem::needs_drop::<T>() {
+            // Text, lists...: of any size, and short ones are frequent.
+            u64::MAX
+        } else {
+            // Encoded integers may take a little more than in memory.
+            size_of::<T>() as u64 + 2
+        }
+    }
+}
+
+/// Whether a smaller buffer is enough for the slots.
+const fn is_small<T>() -> bool {
+    size_of::<T>() <= 16 && !std::mem::needs_drop::<T>()
+}
+
+impl<T: Serialize + DeserializeOwned> Carry<T> for Serde {
+    #[inline]
+    fn put(queue: &LocalQueue, item: T, deadline: Deadline) -> Result<(), PutError<T>> {
+        // The compiler keeps one of the two.
+        if is_small::<T>() {
+            put_through([0; 3], queue, item, deadline)
+        } else {
+            put_through([0; 15], queue, item, deadline)
+        }
+    }
+
+    #[inline]
+    fn receive(queue: &LocalQueue, message: Message) -> Result<T, DecodeError> {
+        if is_small::<T>() {
+            receive_through([0; 3], queue, message)
+        } else {
+            receive_through([0; 15], queue, message)
+        }
+    }
+}
+
+#[inline]
+fn put_through<const N: usize, T: Serialize>(
+    mut small: [u64; N],
+    queue: &LocalQueue,
+    item: T,
+    deadline: Deadline,
+) -> Result<(), PutError<T>> {
+    let inline = queue.inline().min(N * 8);
+    match codec::encode(&item, &mut small.as_mut_bytes()[..inline]) {
+        Ok(Some(len)) => match queue.send(&small, len, deadline) {
+            Ok(()) => Ok(()),
+            Err(refused) => Err(not_sent(refused, item)),
+        },
+        Ok(None) => put_in_block(queue, item, deadline),
+        Err(failure) => Err(not_encoded(failure, item)),
+    }
+}
+
+#[cold]
+fn put_in_block<T: Serialize>(
+    queue: &LocalQueue,
+    item: T,
+    deadline: Deadline,
+) -> Result<(), PutError<T>> {
+    match codec::encode_parcel(queue.arena(), &item, None) {
+        Ok(parcel) => {
+            let sent = queue.send_parcel(parcel, deadline);
+            sent.map_err(|refused| not_sent(refused, item))
+        }
+        Err(failure) => Err(not_encoded(failure, item)),
+    }
+}
+
+#[inline]
+fn receive_through<const N: usize, T: DeserializeOwned>(
+    mut small: [u64; N],
+    queue: &LocalQueue,
+    message: Message,
+) -> Result<T, DecodeError> {
+    match queue.receive(message, &mut small) {
+        Received::Inline(len) => codec::decode(&small.as_bytes()[..len]),
+        Received::InBlock(message) => open(queue, message),
+    }
+}
+
+#[cold]
+fn open<T: DeserializeOwned>(queue: &LocalQueue, message: Message) -> Result<T, DecodeError> {
+    let parcel = queue.receive_parcel(message);
+    codec::decode_parcel(queue.arena(), &parcel, Vec::new())
+}
+
+#[cold]
+pub(super) fn not_encoded<T>(failure: Failure, item: T) -> PutError<T> {
+    match failure {
+        Failure::NoMemory => PutError::NoMemory(item),
+        Failure::Encode(error) => PutError::Encode(item, error),
+    }
+}
+
+#[cold]
+pub(super) fn not_sent<T>(refused: Refused, item: T) -> PutError<T> {
+    match refused {
+        Refused::NotNow => PutError::Full(item),
+        Refused::Closed => PutError::Closed(item),
+    }
+}

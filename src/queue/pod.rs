@@ -1,0 +1,110 @@
+//! Plain old data: the value's own bytes go into the slot, or into a block when they are more than a slot holds.
+#![forbid(unsafe_code)]
+
+use super::bounded::Queue;
+use super::carry::sealed::{Carry, Room};
+use super::carry::{Codec, Holds, not_encoded, not_sent};
+use super::kind::is_in_block;
+use super::local::LocalQueue;
+use crate::arena::{self, Parcel};
+use crate::codec::Pod;
+use crate::error::{DecodeError, PutError};
+use crate::os::clock::Deadline;
+use crate::ring::{Geometry, Message};
+use std::io;
+use zerocopy::{FromBytes, Immutable, IntoBytes, KnownLayout};
+
+impl<T: FromBytes + IntoBytes + Immutable + KnownLayout + Send + 'static> Codec<T> for Pod {}
+
+impl<T: FromBytes + IntoBytes + Immutable + KnownLayout + Send + 'static> Holds<T> for Pod {}
+
+/// Whether the items travel in slots. (Those written in place are always in blocks.)
+const fn is_inline<T>() -> bool {
+    size_of::<T>() <= Geometry::LARGEST
+}
+
+impl<T: FromBytes + IntoBytes + Immutable + KnownLayout + Send + 'static> Room<T> for Pod {
+    fn usual_len() -> u64 {
+        if is_inline::<T>() {
+            size_of::<T>() as u64
+        } else {
+            0
+        }
+    }
+}
+
+impl<T: FromBytes + IntoBytes + Immutable + KnownLayout + Send + 'static> Carry<T> for Pod {
+    #[inline]
+    fn put(queue: &LocalQueue, item: T, deadline: Deadline) -> Result<(), PutError<T>> {
+        if is_inline::<T>() {
+            return match queue.send_bytes(item.as_bytes(), deadline) {
+                Ok(()) => Ok(()),
+                Err(refused) => Err(not_sent(refused, item)),
+            };
+        }
+        let bytes = item.as_bytes();
+        let mut parcel = match Parcel::for_bytes(queue.arena(), bytes.len(), align_of::<T>()) {
+            Ok(parcel) => parcel,
+            Err(error) => return Err(not_encoded(error.into(), item)),
+        };
+        parcel.bytes_mut().copy_from_slice(bytes);
+        match queue.send_parcel(parcel, deadline) {
+            Ok(()) => Ok(()),
+            Err(refused) => Err(not_sent(refused, item)),
+        }
+    }
+
+    #[inline]
+    fn receive(queue: &LocalQueue, message: Message) -> Result<T, DecodeError> {
+        if is_inline::<T>() && !is_in_block(&message) {
+            let mut item = T::new_zeroed();
+            queue.receive_bytes(message, item.as_mut_bytes());
+            return Ok(item);
+        }
+        let parcel = queue.receive_parcel(message);
+        T::read_from_bytes(parcel.bytes()).map_err(|_| wrong_size())
+    }
+}
+
+#[cold]
+pub(super) fn wrong_size() -> DecodeError {
+    DecodeError("it has another size".into())
+}
+
+impl<T: FromBytes + IntoBytes + Immutable + KnownLayout + Send + 'static> Queue<T, Pod> {
+    /// A queue for `capacity` items of plain old data, which are copied as they are. (A name of its own, so that
+    /// `Queue::bounded` always means [`Serde`](crate::Serde).)
+    ///
+    /// Items of up to 120 bytes travel in the queue's slots, each with 8 bytes beside it, rounded up to 16; larger ones in blocks of
+    /// their own.
+    ///
+    /// ```
+    /// use multiprocess::{Pod, Queue};
+    /// use zerocopy::{FromBytes, Immutable, IntoBytes, KnownLayout};
+    ///
+    /// #[derive(Clone, Copy, Debug, PartialEq, FromBytes, IntoBytes, Immutable, KnownLayout)]
+    /// #[repr(C)]
+    /// struct Particle {
+    ///     place: [f32; 3],
+    ///     mass: f32,
+    /// }
+    ///
+    /// fn fall(particles: Queue<Particle, Pod>) {
+    ///     let mut particle = particles.get().unwrap();
+    ///     particle.place[2] -= 9.81;
+    ///     particles.put(particle).unwrap();
+    /// }
+    ///
+    /// let particles = Queue::<Particle, Pod>::bounded_pod(100)?;
+    /// particles.put(Particle { place: [0.0; 3], mass: 1.5 })?;
+    /// multiprocess::spawn(fall, particles.clone())?.join()?;
+    /// assert_eq!(particles.get()?, Particle { place: [0.0, 0.0, -9.81], mass: 1.5 });
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
+    ///
+    /// # Errors
+    /// As [`bounded`](Queue::bounded).
+    pub fn bounded_pod(capacity: usize) -> io::Result<Self> {
+        Queue::bounded_in(arena::family()?, capacity)
+    }
+}
