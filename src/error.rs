@@ -31,6 +31,8 @@ pub enum Error {
     NotInProgram,
     /// A fork was asked for while the process has more than one thread.
     MoreThreads,
+    /// A fork was asked for while a loan or a borrowed message is alive (or was forgotten).
+    Borrowed,
     /// A daemon asked for a child that is no daemon.
     DaemonChild,
     /// A name with a NUL byte, or one that is too long.
@@ -64,6 +66,7 @@ impl fmt::Display for Error {
             Error::InvalidConfig => "the configuration cannot work",
             Error::NotInProgram => "the function is not part of the program's own image",
             Error::MoreThreads => "a process with more than one thread cannot be forked",
+            Error::Borrowed => "a process with loans or borrowed messages cannot be forked",
             Error::DaemonChild => "a daemon can only have daemon children",
             Error::InvalidName => "the name is not usable",
             Error::WrongStartMethod => "the start method does not go with this call",

@@ -21,7 +21,8 @@ pub use process::{
     active_children, cpu_count, current_process, parent_process, spawn,
 };
 pub use queue::{
-    Codec, Holds, Iter, Queue, Receiver, RecvError, SendError, Sender, channel,
+    Bytes, Codec, GetIntoError, Holds, Iter, Loan, Queue, Receiver, RecvError, Ref, SendError,
+    Sender, channel,
 };
 
 /// Every kind of object that lies in the arena, at the place that its number says.

@@ -18,9 +18,12 @@ pub(crate) struct Block {
     pub(crate) generation: u32,
 }
 
-/// Where this process looks for free blocks of each size class.
+/// Where this process looks for free blocks of each size class, and for free runs.
 #[derive(Default)]
-pub(super) struct Caches([Mutex<Cache>; CLASSES.len()]);
+pub(super) struct Caches {
+    classes: [Mutex<Cache>; CLASSES.len()],
+    pub(super) runs: Mutex<super::runs::Cache>,
+}
 
 #[derive(Default)]
 struct Cache {
@@ -128,6 +131,11 @@ impl Arena {
         }
     }
 
+    /// A block that is this member's already, by a value that was given up for this one.
+    pub(super) fn own_again(&self, block: Block) -> OwnedBlock<'_> {
+        self.owned(block)
+    }
+
     /// Makes the block this member's. The caller has the sole right to it: it took the slot or the record that lists it.
     pub(crate) fn take_over(&self, index: u32) -> OwnedBlock<'_> {
         let word = BlockWord(self.block_word(index).load(Acquire));
@@ -166,7 +174,7 @@ impl Arena {
     }
 
     fn alloc_small(&self, class: usize) -> Result<OwnedBlock<'_>, Error> {
-        let mut cache = self.0.caches.0[class]
+        let mut cache = self.0.caches.classes[class]
             .lock()
             .unwrap_or_else(|e| e.into_inner());
         // A part of the spans is enough to look at: when all of them are full, the work stays in proportion to growth.
@@ -231,6 +239,14 @@ impl Arena {
 
     /// Claims a block of a chunk that was a span of this class a moment ago.
     pub(super) fn claim_block(&self, index: u32, class: usize) -> Option<Block> {
+        self.claim_if(index, |chunk| {
+            matches!(chunk.state(), ChunkWord::SPAN | ChunkWord::CLOSING)
+                && chunk.class() == class as u64
+        })
+    }
+
+    /// Claims a block of a chunk of which this was true a moment ago.
+    pub(super) fn claim_if(&self, index: u32, is: impl Fn(ChunkWord) -> bool) -> Option<Block> {
         let at = self.block_word(index);
         let word = BlockWord(at.load(Relaxed));
         if word.state() != BlockWord::FREE {
@@ -239,18 +255,14 @@ impl Arena {
         let mine = word.with_state(BlockWord::OWNED, self.me().into());
         // (A) pairs with (F): what the last owner did with the bytes comes before what this one does.
         at.compare_exchange(word.0, mine.0, Acquire, Relaxed).ok()?;
-        let block = Block {
-            index,
-            generation: word.generation() as u32,
-        };
-        // The chunk may have been retired meanwhile, and used again with blocks of another size, or be on its way there. The
-        // word is stored before the chunk is a span again: if it still is ours then, the span stays, as it has a used block.
+        // The chunk may have been given up meanwhile, and used again for something else, or be on its way there. Block words are
+        // stored before the chunk's: if this one is ours still, the chunk stays what it is, as it has a used block.
         let chunk = ChunkWord(self.chunk_word(u64::from(index) / SLOTS).load(Acquire));
-        let as_before = matches!(chunk.state(), ChunkWord::SPAN | ChunkWord::CLOSING)
-            && chunk.class() == class as u64
-            && at.load(Relaxed) == mine.0;
-        if as_before {
-            return Some(block);
+        if is(chunk) && at.load(Relaxed) == mine.0 {
+            return Some(Block {
+                index,
+                generation: word.generation() as u32,
+            });
         }
         // Unless whoever uses the chunk now has overwritten it.
         let free = BlockWord::new(BlockWord::FREE, 0, word.generation() + 1);
@@ -302,18 +314,12 @@ impl Arena {
         Ok(chunk)
     }
 
-    /// Gives back a block that this member owns.
+    /// Gives back a block that this member owns. A run stays one for now: the next that asks for as much takes it whole.
     #[inline]
     pub(super) fn free(&self, block: Block) {
-        let chunk = u64::from(block.index) / SLOTS;
-        let word = ChunkWord(self.chunk_word(chunk).load(Relaxed));
-        if word.state() == ChunkWord::LARGE {
-            self.free_run(chunk, word);
-        } else {
-            let free = BlockWord::new(BlockWord::FREE, 0, u64::from(block.generation) + 1);
-            // (F) pairs with (A).
-            self.block_word(block.index).store(free.0, Release);
-        }
+        let free = BlockWord::new(BlockWord::FREE, 0, u64::from(block.generation) + 1);
+        // (F) pairs with (A).
+        self.block_word(block.index).store(free.0, Release);
     }
 
     /// Whether the block is still the one it was.

@@ -52,7 +52,7 @@ impl Arena {
             self.free_reserved(&dead);
             self.destroy_unheld();
             self.recycle(&dead);
-            role.retire_spans();
+            role.retire();
             role.trim();
         }
     }

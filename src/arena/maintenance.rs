@@ -116,18 +116,22 @@ impl Arena {
         }
         self.0.trim.last.store(now, Relaxed);
         if let Some(role) = self.try_maintain(false) {
-            role.retire_spans();
+            role.retire();
             role.trim();
         }
     }
 }
 
 impl Maintenance<'_> {
-    /// Turns spans without a used block into free chunks.
-    pub(super) fn retire_spans(&self) {
+    /// Turns free runs and spans without a used block into free chunks.
+    pub(super) fn retire(&self) {
         let arena = self.arena;
         for chunk in 0..arena.high_water() {
             let word = ChunkWord(arena.chunk_word(chunk).load(Acquire));
+            if word.state() == ChunkWord::LARGE {
+                arena.dissolve(chunk);
+                continue;
+            }
             if word.state() != ChunkWord::SPAN || !is_unused(arena, chunk, word) {
                 continue;
             }

@@ -7,6 +7,7 @@
 mod alloc;
 mod collect;
 mod family;
+mod held;
 mod layout;
 mod maintenance;
 mod members;
@@ -35,6 +36,7 @@ use std::sync::{Arc, Mutex};
 
 pub(crate) use alloc::{Block, OwnedBlock};
 pub(crate) use family::{configure, enter, family};
+pub(crate) use held::HeldParcel;
 pub(crate) use members::{Dead, Reservation};
 pub(crate) use object::{Kind, Local, Object, ObjectSpec, Shared, View, Visitor, Words};
 pub(crate) use parcel::Parcel;
@@ -70,6 +72,8 @@ pub(crate) struct Inner {
     caches: alloc::Caches,
     locals: Mutex<HashMap<u32, object::Registered>>,
     trim: maintenance::TrimState,
+    /// How many blocks user code holds.
+    held: PrivateU64,
 }
 
 impl fmt::Debug for Arena {
@@ -210,6 +214,7 @@ impl Arena {
             caches: alloc::Caches::default(),
             locals: Mutex::default(),
             trim: maintenance::TrimState::default(),
+            held: PrivateU64::new(0),
         })))
     }
 

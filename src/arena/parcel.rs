@@ -9,6 +9,7 @@
 //! ```
 
 use super::alloc::OwnedBlock;
+use super::held::HeldParcel;
 use super::object::{Holder, Object};
 use super::{Arena, Block};
 use crate::error::Error;
@@ -99,6 +100,23 @@ impl<'a> Parcel<'a> {
             arena,
             block: Some(arena.take_over(index)),
         }
+    }
+
+    pub(super) fn of(arena: &'a Arena, block: OwnedBlock<'a>) -> Parcel<'a> {
+        Parcel {
+            arena,
+            block: Some(block),
+        }
+    }
+
+    /// Lets user code hold it. Only for messages without handles.
+    pub(crate) fn hold(mut self) -> HeldParcel {
+        let range = self.range();
+        HeldParcel::of(self.block.take().expect("not moved on"), range)
+    }
+
+    pub(super) fn set_len(&mut self, len: usize) {
+        self.block_mut().bytes_mut()[8..HEAD].copy_from_slice(&(len as u64).to_le_bytes());
     }
 
     fn block_ref(&self) -> &OwnedBlock<'a> {

@@ -5,20 +5,84 @@ use super::layout::{CHUNK, PAGE, SLOTS};
 use super::words::{BlockWord, ChunkWord};
 use super::{Arena, Block};
 use crate::error::Error;
+use std::sync::MutexGuard;
 use std::sync::atomic::Ordering::{AcqRel, Acquire, Relaxed, Release};
 
+/// Runs that this process has used: where to look for a free one of the same size. Only a hint, as all caches.
+#[derive(Debug, Default)]
+pub(super) struct Cache {
+    heads: Vec<u32>,
+    /// Where to begin: runs come back in about the order in which they went out.
+    next: usize,
+}
+
+impl Cache {
+    fn remember(&mut self, head: u32) {
+        if self.heads.contains(&head) {
+            return;
+        }
+        if self.heads.len() < REMEMBERED {
+            self.heads.push(head);
+        } else {
+            let at = self.next % REMEMBERED;
+            self.heads[at] = head;
+            self.next = at + 1;
+        }
+    }
+}
+
+enum Found {
+    Chunks(u64),
+    Run(Block),
+}
+
+/// So many runs are remembered.
+const REMEMBERED: usize = 64;
+
+/// Whether a free run of this length is taken whole for so many chunks.
+fn fits(length: u64, count: u64) -> bool {
+    (count..=count + count / 8).contains(&length)
+}
+
 impl Arena {
-    /// A block of `count` whole chunks.
+    /// A block of `count` whole chunks: a free run of that size, at a cost that does not depend on it, or else a new one.
     pub(super) fn alloc_run(&self, count: u64) -> Result<Block, Error> {
-        let head = self.claim_chunks(count)?;
+        if let Some(block) = self.take_known_run(count) {
+            return Ok(block);
+        }
+        let block = match self.find_chunks(count, true)? {
+            Found::Run(block) => block,
+            Found::Chunks(head) => self.make_run(head, count),
+        };
+        self.run_cache().remember(block.index / SLOTS as u32);
+        Ok(block)
+    }
+
+    fn run_cache(&self) -> MutexGuard<'_, Cache> {
+        self.0.caches.runs.lock().unwrap_or_else(|e| e.into_inner())
+    }
+
+    fn take_known_run(&self, count: u64) -> Option<Block> {
+        let mut cache = self.run_cache();
+        let known = cache.heads.len();
+        (0..known).find_map(|i| {
+            let at = (cache.next + i) % known;
+            let block = self.take_run(cache.heads[at].into(), count)?;
+            cache.next = at + 1;
+            Some(block)
+        })
+    }
+
+    /// Makes one block of claimed chunks.
+    fn make_run(&self, head: u64, count: u64) -> Block {
         let index = (head * SLOTS) as u32;
         let generation = self.own_head(index);
         let busy = ChunkWord(self.chunk_word(head).load(Relaxed));
         self.chunk_word(head).store(busy.large(count).0, Release);
-        Ok(Block {
+        Block {
             index,
             generation: generation as u32,
-        })
+        }
     }
 
     /// Makes the head's block this member's, with the next generation: somebody who still takes the chunk for the span that it was
@@ -35,9 +99,29 @@ impl Arena {
         }
     }
 
-    /// Gives a run back whose block this member owns. Until the head's word changes it is still the whole block, to be
+    /// Takes the free run at `head` if there is one that fits.
+    fn take_run(&self, head: u64, count: u64) -> Option<Block> {
+        let fits = |word: ChunkWord| word.state() == ChunkWord::LARGE && fits(word.length(), count);
+        if !fits(ChunkWord(self.chunk_word(head).load(Acquire))) {
+            return None;
+        }
+        self.claim_if((head * SLOTS) as u32, fits)
+    }
+
+    /// Makes single chunks of a free run again. False when it is not, or no longer, one.
+    pub(super) fn dissolve(&self, head: u64) -> bool {
+        let is_run = |word: ChunkWord| word.state() == ChunkWord::LARGE;
+        let chunk = || ChunkWord(self.chunk_word(head).load(Acquire));
+        let dissolves = is_run(chunk()) && self.claim_if((head * SLOTS) as u32, is_run).is_some();
+        if dissolves {
+            self.free_run(head, chunk());
+        }
+        dissolves
+    }
+
+    /// Makes chunks of a run whose block this member owns. Until the head's word changes it is still the whole block, to be
     /// freed again by whoever finds the owner dead; after that every chunk stands for itself.
-    pub(super) fn free_run(&self, head: u64, word: ChunkWord) {
+    fn free_run(&self, head: u64, word: ChunkWord) {
         let chunks = head..head + word.length();
         for chunk in chunks.clone().skip(1) {
             let part = ChunkWord(self.chunk_word(chunk).load(Relaxed));
@@ -66,20 +150,33 @@ impl Arena {
         }
     }
 
-    /// Claims `count` chunks in a row, with their pages and the head's block words secured; first fit, so that low memory is
-    /// used again before new pages are touched.
+    /// Claims `count` chunks in a row, with their pages and the head's block words secured.
     pub(super) fn claim_chunks(&self, count: u64) -> Result<u64, Error> {
+        match self.find_chunks(count, false)? {
+            Found::Chunks(head) => Ok(head),
+            Found::Run(_) => unreachable!("no run was asked for"),
+        }
+    }
+
+    /// First fit, so that low memory is used again before new pages are touched. Free runs on the way are taken whole if one
+    /// is wanted and they fit, otherwise they become chunks.
+    fn find_chunks(&self, count: u64, whole: bool) -> Result<Found, Error> {
         let chunks = self.0.layout.chunks;
         let (mut run, mut at) = (0, 0);
         while at < chunks {
             let word = ChunkWord(self.chunk_word(at).load(Relaxed));
             if !word.is_free() {
+                if word.state() == ChunkWord::LARGE {
+                    if let Some(block) = whole.then(|| self.take_run(at, count)).flatten() {
+                        return Ok(Found::Run(block));
+                    }
+                    if self.dissolve(at) {
+                        continue;
+                    }
+                    at += word.length().max(1) - 1;
+                }
+                at += 1;
                 run = 0;
-                at += if word.state() == ChunkWord::LARGE {
-                    word.length().max(1)
-                } else {
-                    1
-                };
                 continue;
             }
             at += 1;
@@ -87,7 +184,9 @@ impl Arena {
             if run == count {
                 let head = at - count;
                 if self.claim_range(head, count) {
-                    return self.secure_chunks(head, count).map(|()| head);
+                    return self
+                        .secure_chunks(head, count)
+                        .map(|()| Found::Chunks(head));
                 }
                 // Somebody else was quicker somewhere in the range.
                 (run, at) = (0, head + 1);

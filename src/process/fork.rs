@@ -46,6 +46,10 @@ where
 {
     // Looked at here, where it can be said; the child needs it to map the memory again.
     prepared.record.arena().fd().ok_or_else(memory_closed)?;
+    if prepared.record.arena().is_lent() {
+        // The copy would hold the same blocks.
+        return Err(Error::Borrowed.into());
+    }
     let held = prepared
         .record
         .arena()

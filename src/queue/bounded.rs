@@ -7,7 +7,7 @@ use crate::arena::{self, Arena};
 use crate::codec::{self, Serde};
 use crate::error::{Error, GetError, PutError};
 use crate::os::clock::Deadline;
-use crate::ring::Geometry;
+use crate::ring::{Geometry, Message};
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 use std::fmt;
 use std::io;
@@ -163,6 +163,20 @@ impl<T, C: Holds<T>> Queue<T, C> {
     }
 }
 
+impl<T, C> Queue<T, C> {
+    /// The next message. Until it is received no user code may run.
+    #[inline]
+    pub(super) fn take(&self, deadline: Deadline) -> Result<Message, GetError> {
+        if self.local.arena().check().is_err() {
+            return Err(GetError::ForeignFork);
+        }
+        match self.local.take_next() {
+            Some(message) => Ok(message),
+            None => self.local.wait_for_message(deadline).map_err(nothing),
+        }
+    }
+}
+
 impl<T, C: Codec<T>> Queue<T, C> {
     /// Puts an item at the end; waits while there is no room.
     ///
@@ -240,13 +254,7 @@ impl<T, C: Codec<T>> Queue<T, C> {
 
     #[inline]
     fn get_until(&self, deadline: Deadline) -> Result<T, GetError> {
-        if self.local.arena().check().is_err() {
-            return Err(GetError::ForeignFork);
-        }
-        let message = match self.local.take_next() {
-            Some(message) => message,
-            None => self.local.wait_for_message(deadline).map_err(nothing)?,
-        };
+        let message = self.take(deadline)?;
         C::receive(&self.local, message).map_err(GetError::Decode)
     }
 

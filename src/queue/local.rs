@@ -2,7 +2,7 @@
 #![forbid(unsafe_code)]
 
 use super::kind::{IN_BLOCK, KIND, QueueKind};
-use crate::arena::{Arena, Local, Object, ObjectSpec, Parcel};
+use crate::arena::{Arena, HeldParcel, Local, Object, ObjectSpec, Parcel};
 use crate::error::Error;
 use crate::os::clock::Deadline;
 use crate::ring::{Cursors, Geometry, Message, Mpmc, PutError, RingObject, Slot, TakeError, Taken};
@@ -130,6 +130,21 @@ impl LocalQueue {
         let slot = self.claim(deadline)?;
         // From the commit on the ring lists the block; until then it is this member's by its own word.
         self.storage.write(&slot, &[parcel.into_index().into()], 8);
+        self.commit(slot, IN_BLOCK);
+        Ok(())
+    }
+
+    /// Sends a block that user code has filled; gives it back when it cannot.
+    pub(super) fn send_held(
+        &self,
+        held: HeldParcel,
+        deadline: Deadline,
+    ) -> Result<(), (Refused, HeldParcel)> {
+        let slot = match self.claim(deadline) {
+            Ok(slot) => slot,
+            Err(refused) => return Err((refused, held)),
+        };
+        self.storage.write(&slot, &[held.into_index().into()], 8);
         self.commit(slot, IN_BLOCK);
         Ok(())
     }

@@ -6,17 +6,21 @@
 )]
 
 mod bounded;
+mod bytes;
 mod carry;
 mod channel;
 mod kind;
+mod loan;
 mod local;
 mod pod;
 mod role;
 
 pub use bounded::{Iter, Queue};
+pub use bytes::{Bytes, GetIntoError};
 pub use carry::{Codec, Holds};
 pub use channel::{Receiver, RecvError, SendError, Sender, channel};
 pub(crate) use kind::QueueKind;
+pub use loan::{Loan, Ref};
 pub(crate) use role::{RECEIVERS_KIND, SENDERS_KIND};
 
 #[cfg(all(test, not(loom)))]

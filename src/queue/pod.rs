@@ -5,13 +5,15 @@ use super::bounded::Queue;
 use super::carry::sealed::{Carry, Room};
 use super::carry::{Codec, Holds, not_encoded, not_sent};
 use super::kind::is_in_block;
+use super::loan::{ALIGN, Loan, Ref};
 use super::local::LocalQueue;
 use crate::arena::{self, Parcel};
 use crate::codec::Pod;
-use crate::error::{DecodeError, PutError};
+use crate::error::{DecodeError, GetError, PutError};
 use crate::os::clock::Deadline;
 use crate::ring::{Geometry, Message};
 use std::io;
+use std::time::Duration;
 use zerocopy::{FromBytes, Immutable, IntoBytes, KnownLayout};
 
 impl<T: FromBytes + IntoBytes + Immutable + KnownLayout + Send + 'static> Codec<T> for Pod {}
@@ -43,7 +45,7 @@ impl<T: FromBytes + IntoBytes + Immutable + KnownLayout + Send + 'static> Carry<
             };
         }
         let bytes = item.as_bytes();
-        let mut parcel = match Parcel::for_bytes(queue.arena(), bytes.len(), align_of::<T>()) {
+        let mut parcel = match Parcel::for_bytes(queue.arena(), bytes.len(), ALIGN) {
             Ok(parcel) => parcel,
             Err(error) => return Err(not_encoded(error.into(), item)),
         };
@@ -106,5 +108,80 @@ impl<T: FromBytes + IntoBytes + Immutable + KnownLayout + Send + 'static> Queue<
     /// As [`bounded`](Queue::bounded).
     pub fn bounded_pod(capacity: usize) -> io::Result<Self> {
         Queue::bounded_in(arena::family()?, capacity)
+    }
+
+    /// Room for an item in shared memory: to be filled and [put](Loan::put), without a copy. It holds whatever was there before.
+    /// The item's alignment is at most 64 (checked when compiled).
+    ///
+    /// ```
+    /// use multiprocess::{Pod, Queue};
+    ///
+    /// type Picture = [[f32; 640]; 480];
+    /// let pictures = Queue::<Picture, Pod>::bounded_pod(4)?;
+    /// let mut picture = pictures.loan()?;
+    /// picture.fill([0.5; 640]);
+    /// picture.put()?;
+    ///
+    /// let picture = pictures.get_ref()?; // in another process, as a rule
+    /// assert_eq!(picture[479][639], 0.5);
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
+    /// ```compile_fail
+    /// use multiprocess::{Pod, Queue};
+    /// use zerocopy::{FromBytes, Immutable, IntoBytes, KnownLayout};
+    ///
+    /// #[derive(FromBytes, IntoBytes, Immutable, KnownLayout)]
+    /// #[repr(C, align(128))]
+    /// struct Wide([u8; 128]);
+    ///
+    /// let _ = Queue::<Wide, Pod>::bounded_pod(4)?.loan();
+    /// # Ok::<(), std::io::Error>(())
+    /// ```
+    ///
+    /// # Errors
+    /// [`Error::NoMemory`](crate::Error::NoMemory), [`Error::ForeignFork`](crate::Error::ForeignFork).
+    pub fn loan(&self) -> io::Result<Loan<T>> {
+        const {
+            assert!(
+                align_of::<T>() <= ALIGN,
+                "items in place are aligned to 64 at most"
+            )
+        };
+        Ok(Loan::new(&self.local, size_of::<T>())?)
+    }
+
+    /// Gets the item at the front, to be read where it lies; waits while there is none. The item's alignment is at most 64
+    /// (checked when compiled).
+    ///
+    /// # Errors
+    /// As [`get`](Queue::get).
+    pub fn get_ref(&self) -> Result<Ref<T>, GetError> {
+        self.get_ref_until(Deadline::NEVER)
+    }
+
+    /// The same for an item that is there now.
+    ///
+    /// # Errors
+    /// As [`try_get`](Queue::try_get).
+    pub fn try_get_ref(&self) -> Result<Ref<T>, GetError> {
+        self.get_ref_until(Deadline::NOW)
+    }
+
+    /// The same with a wait of at most `timeout`.
+    ///
+    /// # Errors
+    /// As [`get_timeout`](Queue::get_timeout).
+    pub fn get_ref_timeout(&self, timeout: Duration) -> Result<Ref<T>, GetError> {
+        self.get_ref_until(Deadline::from(timeout))
+    }
+
+    fn get_ref_until(&self, deadline: Deadline) -> Result<Ref<T>, GetError> {
+        const {
+            assert!(
+                align_of::<T>() <= ALIGN,
+                "items in place are aligned to 64 at most"
+            )
+        };
+        Ref::receive(&self.local, self.take(deadline)?).map_err(GetError::Decode)
     }
 }

@@ -10,6 +10,7 @@ use serde::{Deserialize, Serialize};
 use std::collections::VecDeque;
 use std::time::Duration;
 
+mod bytes;
 mod pod;
 
 fn arena() -> Arena {

@@ -111,3 +111,39 @@ fn closing_and_shortage_give_the_item_back() {
     assert!(matches!(queue.put(item), Err(PutError::Closed(_))));
     assert_eq!(queue.iter().flatten().count(), put);
 }
+
+#[test]
+fn items_in_place_are_aligned_and_not_copied() {
+    let (arena, queue) = pods::<Line>(3);
+    let mut loan = queue.loan().unwrap();
+    *loan = Line([5; 8]);
+    let written = std::ptr::from_ref::<Line>(&loan);
+    loan.put().unwrap();
+    queue.put(Line([6; 8])).unwrap();
+    let first = queue.get_ref().unwrap();
+    assert_eq!(std::ptr::from_ref::<Line>(&first), written);
+    let second = queue.try_get_ref().unwrap();
+    assert_eq!((*first, *second), (Line([5; 8]), Line([6; 8])));
+
+    let mut loan = queue.loan().unwrap();
+    loan.0[3] = 1;
+    loan.try_put().unwrap();
+    assert_eq!(queue.get().unwrap().0[3], 1, "either way out");
+    assert!(matches!(queue.try_get_ref(), Err(GetError::Empty)));
+    drop((first, second, queue));
+    assert_eq!(arena.stats().bytes_in_use, 0);
+}
+
+#[test]
+fn large_items_pass_in_place() {
+    let (_arena, queue) = pods::<Sized<1_000_000>>(1);
+    let mut loan = queue.loan().unwrap();
+    loan.0.fill(7);
+    loan.put().unwrap();
+    let mut loan = queue.loan().unwrap();
+    loan.0[0] = 8;
+    let loan = loan.try_put().unwrap_err().into_inner();
+    assert_eq!(queue.get_ref().unwrap().0[999_999], 7);
+    loan.put().unwrap();
+    assert_eq!(queue.get_ref().unwrap().0[0], 8);
+}
