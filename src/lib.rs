@@ -21,8 +21,8 @@ pub use process::{
     active_children, cpu_count, current_process, parent_process, spawn,
 };
 pub use queue::{
-    Bytes, Codec, GetIntoError, Holds, Iter, Loan, Queue, Receiver, RecvError, Ref, SendError,
-    Sender, channel,
+    Bytes, Codec, GetIntoError, GetManyError, Holds, Iter, Loan, PutManyError, Queue, Receiver,
+    RecvError, Ref, Rest, SendError, Sender, channel,
 };
 
 /// Every kind of object that lies in the arena, at the place that its number says.

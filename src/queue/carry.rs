@@ -1,11 +1,13 @@
 //! How items become messages in slots and blocks, and items again; what the codecs do for queues.
 #![forbid(unsafe_code)]
 
+use super::kind::{IN_BLOCK, is_in_block};
 use super::local::{LocalQueue, Received, Refused};
+use crate::arena::Parcel;
 use crate::codec::{self, Failure, Serde};
 use crate::error::{DecodeError, PutError};
 use crate::os::clock::Deadline;
-use crate::ring::Message;
+use crate::ring::{Message, RingObject, Slot};
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 use zerocopy::IntoBytes;
@@ -41,6 +43,61 @@ pub(super) mod sealed {
 
         /// Takes the item out of its slot, acknowledges, decodes.
         fn receive(queue: &LocalQueue, message: Message) -> Result<T, DecodeError>;
+
+        /// Words of scratch memory for each item of a batch.
+        const WORDS: usize;
+
+        /// Encodes an item of a batch, into its words or into a block.
+        fn stage(queue: &LocalQueue, item: &T, words: &mut [u64]) -> Result<Staged, Failure>;
+
+        /// Copies a staged item into a claimed slot. Runs no user code.
+        fn fill(ring: &RingObject, slot: &Slot, item: &T, words: &[u64], staged: Staged);
+
+        /// Copies a taken message of a batch out, or makes its block this member's. Runs no user code, and `items` has the
+        /// room for one.
+        fn pull(
+            queue: &LocalQueue,
+            message: &Message,
+            words: &mut [u64],
+            items: &mut Vec<T>,
+        ) -> Staged;
+
+        /// Makes an item of what was pulled, now that it is acknowledged.
+        fn open(
+            queue: &LocalQueue,
+            staged: Staged,
+            words: &[u64],
+            items: &mut Vec<T>,
+        ) -> Result<(), DecodeError>;
+    }
+}
+
+/// A message of a batch, on this process's side: what is committed with it, and its block if it is in one.
+#[derive(Clone, Copy, Debug)]
+pub struct Staged {
+    pub(super) meta: u16,
+    pub(super) block: u32,
+}
+
+impl Staged {
+    pub(super) fn inline(len: usize) -> Staged {
+        Staged {
+            meta: len as u16,
+            block: 0,
+        }
+    }
+
+    pub(super) fn in_block(parcel: Parcel<'_>) -> Staged {
+        Staged {
+            meta: IN_BLOCK,
+            block: parcel.into_index(),
+        }
+    }
+
+    /// The message's block, which is this member's.
+    #[inline]
+    pub(super) fn parcel(self, queue: &LocalQueue) -> Option<Parcel<'_>> {
+        (self.meta == IN_BLOCK).then(|| Parcel::take(queue.arena(), self.block))
     }
 }
 
@@ -85,6 +142,50 @@ impl<T: Serialize + DeserializeOwned> Carry<T> for Serde {
         } else {
             receive_through([0; 15], queue, message)
         }
+    }
+
+    const WORDS: usize = if is_small::<T>() { 3 } else { 15 };
+
+    #[inline]
+    fn stage(queue: &LocalQueue, item: &T, words: &mut [u64]) -> Result<Staged, Failure> {
+        let bytes = words.as_mut_bytes();
+        let inline = queue.inline().min(bytes.len());
+        match codec::encode(item, &mut bytes[..inline])? {
+            Some(len) => Ok(Staged::inline(len)),
+            None => codec::encode_parcel(queue.arena(), item, None).map(Staged::in_block),
+        }
+    }
+
+    #[inline]
+    fn fill(ring: &RingObject, slot: &Slot, _: &T, words: &[u64], staged: Staged) {
+        if staged.meta == IN_BLOCK {
+            ring.write(slot, &[staged.block.into()], 8);
+        } else {
+            ring.write(slot, words, staged.meta.into());
+        }
+    }
+
+    #[inline]
+    fn pull(queue: &LocalQueue, message: &Message, words: &mut [u64], _: &mut Vec<T>) -> Staged {
+        if is_in_block(message) {
+            return Staged::in_block(queue.block_of(message));
+        }
+        let len = queue.copy_out(message, words);
+        Staged::inline(len)
+    }
+
+    #[inline]
+    fn open(
+        queue: &LocalQueue,
+        staged: Staged,
+        words: &[u64],
+        items: &mut Vec<T>,
+    ) -> Result<(), DecodeError> {
+        items.push(match staged.parcel(queue) {
+            Some(parcel) => codec::decode_parcel(queue.arena(), &parcel, Vec::new())?,
+            None => codec::decode(&words.as_bytes()[..staged.meta.into()])?,
+        });
+        Ok(())
     }
 }
 

@@ -134,6 +134,62 @@ impl LocalQueue {
         Ok(())
     }
 
+    /// Claims as many slots as there are in a row, one at least and `most` at most. They are to be committed at once: until
+    /// [`commit_all`](Self::commit_all) no user code runs, and `slots` has the room.
+    #[inline]
+    pub(super) fn claim_run(
+        &self,
+        slots: &mut Vec<Slot>,
+        most: usize,
+        deadline: Deadline,
+    ) -> Result<(), Refused> {
+        slots.push(self.claim(deadline)?);
+        self.ring()
+            .claim_more(&self.cursors, self.arena().me(), slots, most);
+        Ok(())
+    }
+
+    /// Fills and commits slots in their order; `fill` says what to commit with each.
+    #[inline]
+    pub(super) fn commit_all(
+        &self,
+        slots: &mut Vec<Slot>,
+        mut fill: impl FnMut(&RingObject, &Slot) -> u16,
+    ) {
+        let count = slots.len() as u32;
+        for slot in slots.drain(..) {
+            let meta = fill(&self.storage, &slot);
+            self.ring().commit(slot, meta);
+        }
+        self.storage
+            .not_empty()
+            .notify(count, self.arena().fences());
+    }
+
+    /// Takes what is there in a row behind the first message, up to `most`; `messages` has the room.
+    #[inline]
+    pub(super) fn take_run(&self, messages: &mut Vec<Message>, most: usize) {
+        self.ring()
+            .take_more(&self.cursors, self.arena(), messages, most);
+    }
+
+    /// Copies messages out and acknowledges them.
+    #[inline]
+    pub(super) fn receive_all(&self, messages: &mut Vec<Message>, mut copy: impl FnMut(&Message)) {
+        messages.iter().for_each(&mut copy);
+        let count = messages.len() as u32;
+        for message in messages.drain(..) {
+            self.ring().acknowledge(message, self.arena().me());
+        }
+        self.storage.not_full().notify(count, self.arena().fences());
+    }
+
+    /// A message that is there now, without any waiting.
+    #[inline]
+    pub(super) fn take_if_there(&self) -> Option<Message> {
+        self.ring().take(&self.cursors, self.arena()).ok()
+    }
+
     /// Sends a block that user code has filled; gives it back when it cannot.
     pub(super) fn send_held(
         &self,
@@ -213,23 +269,41 @@ impl LocalQueue {
         if message.meta == IN_BLOCK {
             return Received::InBlock(message);
         }
-        let len = usize::from(message.meta).min(self.storage.inline());
-        let len = len.min(small.len() * 8);
-        self.storage.read(&message, small, len);
+        let len = self.copy_out(&message, small);
         self.acknowledge(message);
         Received::Inline(len)
+    }
+
+    /// Copies a message out of its slot: how many bytes.
+    #[inline]
+    pub(super) fn copy_out(&self, message: &Message, to: &mut [u64]) -> usize {
+        let len = usize::from(message.meta).min(self.storage.inline());
+        let len = len.min(to.len() * 8);
+        self.storage.read(message, to, len);
+        len
+    }
+
+    /// The same when the caller knows the length.
+    #[inline]
+    pub(super) fn copy_out_bytes(&self, message: &Message, to: &mut [u8]) {
+        self.storage.read_bytes(message, to);
+    }
+
+    /// Makes the message's block this member's.
+    pub(super) fn block_of(&self, message: &Message) -> Parcel<'_> {
+        Parcel::take(self.arena(), self.storage.block_in(message.slot.index))
     }
 
     /// The same for a message in its slot of which the caller knows the length.
     #[inline]
     pub(super) fn receive_bytes(&self, message: Message, to: &mut [u8]) {
-        self.storage.read_bytes(&message, to);
+        self.copy_out_bytes(&message, to);
         self.acknowledge(message);
     }
 
     /// Makes the message's block this member's, acknowledges, wakes.
     pub(super) fn receive_parcel(&self, message: Message) -> Parcel<'_> {
-        let parcel = Parcel::take(self.arena(), self.storage.block_in(message.slot.index));
+        let parcel = self.block_of(&message);
         self.acknowledge(message);
         parcel
     }

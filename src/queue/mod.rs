@@ -12,6 +12,7 @@ mod channel;
 mod kind;
 mod loan;
 mod local;
+mod many;
 mod pod;
 mod role;
 
@@ -21,6 +22,7 @@ pub use carry::{Codec, Holds};
 pub use channel::{Receiver, RecvError, SendError, Sender, channel};
 pub(crate) use kind::QueueKind;
 pub use loan::{Loan, Ref};
+pub use many::{GetManyError, PutManyError, Rest};
 pub(crate) use role::{RECEIVERS_KIND, SENDERS_KIND};
 
 #[cfg(all(test, not(loom)))]

@@ -3,15 +3,15 @@
 
 use super::bounded::Queue;
 use super::carry::sealed::{Carry, Room};
-use super::carry::{Codec, Holds, not_encoded, not_sent};
+use super::carry::{Codec, Holds, Staged, not_encoded, not_sent};
 use super::kind::is_in_block;
 use super::loan::{ALIGN, Loan, Ref};
 use super::local::LocalQueue;
 use crate::arena::{self, Parcel};
-use crate::codec::Pod;
+use crate::codec::{Failure, Pod};
 use crate::error::{DecodeError, GetError, PutError};
 use crate::os::clock::Deadline;
-use crate::ring::{Geometry, Message};
+use crate::ring::{Geometry, Message, RingObject, Slot};
 use std::io;
 use std::time::Duration;
 use zerocopy::{FromBytes, Immutable, IntoBytes, KnownLayout};
@@ -65,6 +65,53 @@ impl<T: FromBytes + IntoBytes + Immutable + KnownLayout + Send + 'static> Carry<
         }
         let parcel = queue.receive_parcel(message);
         T::read_from_bytes(parcel.bytes()).map_err(|_| wrong_size())
+    }
+
+    const WORDS: usize = 0;
+
+    #[inline]
+    fn stage(queue: &LocalQueue, item: &T, _: &mut [u64]) -> Result<Staged, Failure> {
+        if is_inline::<T>() {
+            return Ok(Staged::inline(size_of::<T>()));
+        }
+        let bytes = item.as_bytes();
+        let mut parcel = Parcel::for_bytes(queue.arena(), bytes.len(), ALIGN)?;
+        parcel.bytes_mut().copy_from_slice(bytes);
+        Ok(Staged::in_block(parcel))
+    }
+
+    #[inline]
+    fn fill(ring: &RingObject, slot: &Slot, item: &T, _: &[u64], staged: Staged) {
+        if is_inline::<T>() {
+            ring.write_bytes(slot, item.as_bytes());
+        } else {
+            ring.write(slot, &[staged.block.into()], 8);
+        }
+    }
+
+    /// The item itself at once, so that it is copied once: nothing can go wrong with it that is the user's.
+    #[inline]
+    fn pull(queue: &LocalQueue, message: &Message, _: &mut [u64], items: &mut Vec<T>) -> Staged {
+        if is_inline::<T>() && !is_in_block(message) {
+            let mut item = T::new_zeroed();
+            queue.copy_out_bytes(message, item.as_mut_bytes());
+            items.push(item);
+            return Staged::inline(size_of::<T>());
+        }
+        let parcel = queue.block_of(message);
+        items.extend(T::read_from_bytes(parcel.bytes()).ok());
+        Staged::in_block(parcel)
+    }
+
+    #[inline]
+    fn open(
+        queue: &LocalQueue,
+        staged: Staged,
+        _: &[u64],
+        _: &mut Vec<T>,
+    ) -> Result<(), DecodeError> {
+        drop(staged.parcel(queue));
+        Ok(())
     }
 }
 

@@ -3,6 +3,7 @@
 //! table, the proof sketch and what the tests were seen to catch.
 #![allow(unsafe_code)]
 
+mod batch;
 mod cursors;
 mod mpmc;
 mod repair;

@@ -431,7 +431,7 @@ impl<S: Storage> Mpmc<S> {
     }
 
     /// The first position that is neither taken nor skipped.
-    fn front(&self, cursors: &Cursors) -> Stamp {
+    pub(super) fn front(&self, cursors: &Cursors) -> Stamp {
         let mut at = cursors.get();
         loop {
             let (lap, index) = (self.laps().lap(at), self.laps().index(at));

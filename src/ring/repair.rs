@@ -8,7 +8,7 @@ use crate::arena::MemberId;
 use std::sync::atomic::Ordering::{AcqRel, Relaxed};
 
 impl<S: Storage> Mpmc<S> {
-    /// Searches the ring for a message whose taker died. `deaths` is noted only after a search in vain that began later.
+    /// Searches the ring for a message whose taker died, from the oldest on: a batch leaves several. `deaths` is noted only after a search in vain that began later.
     #[cold]
     pub(super) fn take_orphan(
         &self,
@@ -16,7 +16,10 @@ impl<S: Storage> Mpmc<S> {
         owners: &impl Owners,
         deaths: u64,
     ) -> Option<Message> {
-        for index in 0..self.laps().capacity {
+        let capacity = self.laps().capacity;
+        // What was taken and not acknowledged lies within a lap before the front.
+        let oldest = self.laps().index(self.front(cursors));
+        for index in (oldest..capacity).chain(0..oldest) {
             loop {
                 let take = self.load_take(index);
                 let orphan = match take.state() {

@@ -30,10 +30,16 @@ impl EventCount {
     /// Wakes one sleeper, after the caller has made something true that one can use. No system call when nobody sleeps.
     #[inline]
     pub(crate) fn notify_one(&self, fences: Fences) {
+        self.notify(1, fences);
+    }
+
+    /// The same for `count` sleepers, after something was made true that so many can use.
+    #[inline]
+    pub(crate) fn notify(&self, count: u32, fences: Fences) {
         // (S) pairs with (W) in `prepare`: either this sees the flag, or the waiter sees what was made true.
         fences.light();
         if self.word.word().load(Relaxed) & SLEEPERS != 0 {
-            self.wake(1);
+            self.wake(count);
         }
     }
 

@@ -11,6 +11,8 @@ use std::collections::VecDeque;
 use std::time::Duration;
 
 mod bytes;
+mod many;
+mod mix;
 mod pod;
 
 fn arena() -> Arena {
