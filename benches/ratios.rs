@@ -14,6 +14,7 @@ use common::machine::{cpus, has_two_cpus};
 use common::message::{Block, Heap};
 use common::rivals::{Kernel, crossbeam, crossbeam_exchange, kernel, kernel_exchange};
 use common::team::Team;
+use common::whole::{self, Plain};
 use common::{CAPACITY, CAPACITY_LARGE, ours, start};
 use serde_bytes::ByteArray;
 use std::any::Any;
@@ -70,7 +71,9 @@ fn main() -> ExitCode {
     table.base();
     table.head();
     table.throughput();
+    table.plain_and_batches();
     table.large();
+    table.in_place();
     table.round_trips();
     table.processes();
     table.growth();
@@ -298,6 +301,51 @@ impl Table {
             let rival = crossbeam::<Heap<1024>>(1, CAPACITY);
             let ours = ours::queue::<Block<1024>>(1, CAPACITY);
             (t.team(1, ours), t.team(1, rival))
+        });
+    }
+
+    fn plain_and_batches(&mut self) {
+        type Small = ByteArray<64>;
+        self.case("64B 1to1, Pod", Speed(1.0), "crossbeam threads", |t| {
+            let rival = crossbeam::<Plain>(1, CAPACITY);
+            (t.team(1, whole::plain(CAPACITY)), t.team(1, rival))
+        });
+        let kinds: [(&str, fn(usize) -> Team); 2] = [
+            ("64B batches of 64", whole::batches::<Small>),
+            ("64B batches of 64, Pod", whole::plain_batches),
+        ];
+        for (name, ours) in kinds {
+            self.case(name, Speed(20.0), "pipe, one by one", |t| {
+                let rival = kernel::<Small>(Kernel::Pipe);
+                (t.team(1, ours(CAPACITY)), t.team(1, rival))
+            });
+            self.case(name, Speed(2.0), "crossbeam, one by one", |t| {
+                let rival = crossbeam::<Small>(1, CAPACITY);
+                (t.team(1, ours(CAPACITY)), t.team(1, rival))
+            });
+        }
+    }
+
+    fn in_place(&mut self) {
+        let place = |len| whole::in_place(len, CAPACITY_LARGE);
+        self.case("1KiB in place", AnySpeed, "copied", |t| {
+            let copied = whole::copied(1024, CAPACITY_LARGE);
+            (t.slow(place(1024)), t.slow(copied))
+        });
+        self.case("1MiB in place", AnySpeed, "copied", |t| {
+            (
+                t.slow(place(LARGE)),
+                t.slow(whole::copied(LARGE, CAPACITY_LARGE)),
+            )
+        });
+        for (name, len) in [("1MiB in place", LARGE), ("64MiB in place", 64 * LARGE)] {
+            self.case(name, Cost(1.5), "1KiB in place", |t| {
+                (t.slow(place(len)), t.slow(place(1024)))
+            });
+        }
+        self.case("1MiB copied", Speed(1.5), "unix seqpacket", |t| {
+            let rival = kernel::<Block<LARGE>>(Kernel::SeqPacket);
+            (t.slow(whole::copied(LARGE, CAPACITY_LARGE)), t.slow(rival))
         });
     }
 

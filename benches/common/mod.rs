@@ -18,6 +18,7 @@ pub mod shared;
 pub mod start;
 pub mod team;
 pub mod throughput;
+pub mod whole;
 
 use criterion::Criterion;
 use std::time::Duration;

@@ -58,6 +58,8 @@ impl Kernel {
     }
 }
 
+const PACKET: usize = 128 << 10;
+
 fn write_all(fd: &OwnedFd, mut bytes: &[u8]) {
     while !bytes.is_empty() {
         let n = write(fd, bytes).expect("the reader is there");
@@ -78,7 +80,12 @@ pub fn kernel<M: Message>(kind: Kernel) -> Team {
     let mut team = Team::new(kind.name());
     let (writer, reader) = kind.open(M::LEN);
     team.fork(Place::First, |round| {
-        produce(round, 0, |m: M| write_all(&writer, m.bytes()))
+        produce(round, 0, |m: M| {
+            // A packet has to fit into the buffer, so that large messages are several.
+            for part in m.bytes().chunks(PACKET) {
+                write_all(&writer, part);
+            }
+        })
     });
     team.fork(Place::Second, |round| {
         consume_into::<M>(round, |buffer| read_exact(&reader, buffer))

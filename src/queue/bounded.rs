@@ -254,8 +254,21 @@ impl<T, C: Codec<T>> Queue<T, C> {
 
     #[inline]
     fn get_until(&self, deadline: Deadline) -> Result<T, GetError> {
-        let message = self.take(deadline)?;
-        C::receive(&self.local, message).map_err(GetError::Decode)
+        if self.local.arena().check().is_err() {
+            return Err(GetError::ForeignFork);
+        }
+        match self.local.take_next() {
+            Some(message) => C::receive(&self.local, message).map_err(GetError::Decode),
+            None => self.get_slowly(deadline),
+        }
+    }
+
+    #[cold]
+    fn get_slowly(&self, deadline: Deadline) -> Result<T, GetError> {
+        match self.local.wait_for_message(deadline) {
+            Ok(message) => C::receive(&self.local, message).map_err(GetError::Decode),
+            Err(refused) => Err(nothing(refused)),
+        }
     }
 
     /// Gets one item after the other until the queue is closed and drained. A message that does not decode is yielded as

@@ -44,8 +44,11 @@ pub(super) mod sealed {
         /// Takes the item out of its slot, acknowledges, decodes.
         fn receive(queue: &LocalQueue, message: Message) -> Result<T, DecodeError>;
 
+        /// Whether items go as they are from where they are into slots. Else a batch is staged first.
+        const DIRECT: bool;
+
         /// Words of scratch memory for each item of a batch.
-        const WORDS: usize;
+        fn words(queue: &LocalQueue) -> usize;
 
         /// Encodes an item of a batch, into its words or into a block.
         fn stage(queue: &LocalQueue, item: &T, words: &mut [u64]) -> Result<Staged, Failure>;
@@ -54,13 +57,13 @@ pub(super) mod sealed {
         fn fill(ring: &RingObject, slot: &Slot, item: &T, words: &[u64], staged: Staged);
 
         /// Copies a taken message of a batch out, or makes its block this member's. Runs no user code, and `items` has the
-        /// room for one.
+        /// room for one. What is left to do for it, once it is acknowledged.
         fn pull(
             queue: &LocalQueue,
             message: &Message,
             words: &mut [u64],
             items: &mut Vec<T>,
-        ) -> Staged;
+        ) -> Option<Staged>;
 
         /// Makes an item of what was pulled, now that it is acknowledged.
         fn open(
@@ -144,7 +147,11 @@ impl<T: Serialize + DeserializeOwned> Carry<T> for Serde {
         }
     }
 
-    const WORDS: usize = if is_small::<T>() { 3 } else { 15 };
+    const DIRECT: bool = false;
+
+    fn words(queue: &LocalQueue) -> usize {
+        queue.inline() / 8
+    }
 
     #[inline]
     fn stage(queue: &LocalQueue, item: &T, words: &mut [u64]) -> Result<Staged, Failure> {
@@ -166,12 +173,17 @@ impl<T: Serialize + DeserializeOwned> Carry<T> for Serde {
     }
 
     #[inline]
-    fn pull(queue: &LocalQueue, message: &Message, words: &mut [u64], _: &mut Vec<T>) -> Staged {
-        if is_in_block(message) {
-            return Staged::in_block(queue.block_of(message));
-        }
-        let len = queue.copy_out(message, words);
-        Staged::inline(len)
+    fn pull(
+        queue: &LocalQueue,
+        message: &Message,
+        words: &mut [u64],
+        _: &mut Vec<T>,
+    ) -> Option<Staged> {
+        Some(if is_in_block(message) {
+            Staged::in_block(queue.block_of(message))
+        } else {
+            Staged::inline(queue.copy_out(message, words))
+        })
     }
 
     #[inline]

@@ -5,7 +5,9 @@ use super::kind::{IN_BLOCK, KIND, QueueKind};
 use crate::arena::{Arena, HeldParcel, Local, Object, ObjectSpec, Parcel};
 use crate::error::Error;
 use crate::os::clock::Deadline;
-use crate::ring::{Cursors, Geometry, Message, Mpmc, PutError, RingObject, Slot, TakeError, Taken};
+use crate::ring::{
+    Cursors, Geometry, Message, Mpmc, PutError, RingObject, Run, Slot, TakeError, Taken,
+};
 use crate::sync::{Progress, Spin, Wait};
 use crossbeam_utils::CachePadded;
 use std::fmt;
@@ -135,52 +137,37 @@ impl LocalQueue {
     }
 
     /// Claims as many slots as there are in a row, one at least and `most` at most. They are to be committed at once: until
-    /// [`commit_all`](Self::commit_all) no user code runs, and `slots` has the room.
-    #[inline]
-    pub(super) fn claim_run(
-        &self,
-        slots: &mut Vec<Slot>,
-        most: usize,
-        deadline: Deadline,
-    ) -> Result<(), Refused> {
-        slots.push(self.claim(deadline)?);
+    /// [`commit_all`](Self::commit_all) no user code runs.
+    pub(super) fn claim_run(&self, most: usize, deadline: Deadline) -> Result<Run, Refused> {
+        let mut run = Run::of(self.claim(deadline)?);
         self.ring()
-            .claim_more(&self.cursors, self.arena().me(), slots, most);
-        Ok(())
+            .claim_more(&self.cursors, self.arena().me(), &mut run, most);
+        Ok(run)
     }
 
     /// Fills and commits slots in their order; `fill` says what to commit with each.
     #[inline]
-    pub(super) fn commit_all(
-        &self,
-        slots: &mut Vec<Slot>,
-        mut fill: impl FnMut(&RingObject, &Slot) -> u16,
-    ) {
-        let count = slots.len() as u32;
-        for slot in slots.drain(..) {
-            let meta = fill(&self.storage, &slot);
-            self.ring().commit(slot, meta);
-        }
-        self.storage
-            .not_empty()
-            .notify(count, self.arena().fences());
+    pub(super) fn commit_all(&self, run: Run, mut fill: impl FnMut(&RingObject, &Slot) -> u16) {
+        let count = run.count as u32;
+        self.ring()
+            .commit_all(run, |slot| fill(&self.storage, slot));
+        let fences = self.arena().fences();
+        self.storage.not_empty().notify(count, fences);
     }
 
-    /// Takes what is there in a row behind the first message, up to `most`; `messages` has the room.
-    #[inline]
-    pub(super) fn take_run(&self, messages: &mut Vec<Message>, most: usize) {
+    /// Takes what is there in a row from the first message on, up to `most`.
+    pub(super) fn take_run(&self, first: Message, most: usize) -> Run {
+        let mut run = Run::of(first.slot);
         self.ring()
-            .take_more(&self.cursors, self.arena(), messages, most);
+            .take_more(&self.cursors, self.arena(), &mut run, most);
+        run
     }
 
     /// Copies messages out and acknowledges them.
     #[inline]
-    pub(super) fn receive_all(&self, messages: &mut Vec<Message>, mut copy: impl FnMut(&Message)) {
-        messages.iter().for_each(&mut copy);
-        let count = messages.len() as u32;
-        for message in messages.drain(..) {
-            self.ring().acknowledge(message, self.arena().me());
-        }
+    pub(super) fn receive_all(&self, run: Run, copy: impl FnMut(&Message)) {
+        let count = run.count as u32;
+        self.ring().acknowledge_all(run, self.arena().me(), copy);
         self.storage.not_full().notify(count, self.arena().fences());
     }
 
@@ -283,10 +270,10 @@ impl LocalQueue {
         len
     }
 
-    /// The same when the caller knows the length.
+    /// The bytes of a message in its slot, when the caller knows their number.
     #[inline]
-    pub(super) fn copy_out_bytes(&self, message: &Message, to: &mut [u8]) {
-        self.storage.read_bytes(message, to);
+    pub(super) fn bytes_of<'a>(&'a self, message: &'a Message, len: usize) -> &'a [u8] {
+        self.storage.bytes(message, len)
     }
 
     /// Makes the message's block this member's.
@@ -297,7 +284,7 @@ impl LocalQueue {
     /// The same for a message in its slot of which the caller knows the length.
     #[inline]
     pub(super) fn receive_bytes(&self, message: Message, to: &mut [u8]) {
-        self.copy_out_bytes(&message, to);
+        to.copy_from_slice(self.bytes_of(&message, to.len()));
         self.acknowledge(message);
     }
 

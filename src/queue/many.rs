@@ -7,7 +7,8 @@ use super::local::{LocalQueue, Refused};
 use crate::codec::Failure;
 use crate::error::{DecodeError, GetError, PutError};
 use crate::os::clock::Deadline;
-use crate::ring::{Message, Slot};
+use crate::ring::Message;
+use std::cell::Cell;
 use std::fmt;
 use std::iter::Fuse;
 use std::time::Duration;
@@ -107,54 +108,101 @@ impl<T> fmt::Display for GetManyError<T> {
 
 impl<T> std::error::Error for GetManyError<T> {}
 
+thread_local! {
+    /// Scratch memory that is kept from one batch to the next.
+    static SCRATCH: Cell<Vec<u64>> = const { Cell::new(Vec::new()) };
+}
+
+/// At least so many words. (A batch within a batch, of a nested encoder, has its own.)
+fn scratch(words: usize) -> Vec<u64> {
+    let mut scratch = SCRATCH.take();
+    if scratch.len() < words {
+        scratch.resize(words, 0);
+    }
+    scratch
+}
+
 /// Items on their way into the queue.
 struct Outbox<'q, T> {
     queue: &'q LocalQueue,
     items: Vec<T>,
     staged: Vec<Staged>,
     words: Vec<u64>,
-    slots: Vec<Slot>,
+    /// Words for each item.
+    each: usize,
     /// How many of them are sent.
     done: usize,
 }
 
 impl<'q, T> Outbox<'q, T> {
-    fn new(queue: &'q LocalQueue, room: usize, words: usize) -> Self {
+    fn new<C: Codec<T>>(queue: &'q LocalQueue, room: usize) -> Self {
+        let each = C::words(queue);
         Outbox {
             queue,
             items: Vec::with_capacity(room),
-            staged: Vec::with_capacity(room),
-            words: vec![0; words * room],
-            slots: Vec::with_capacity(room),
+            staged: Vec::with_capacity(if C::DIRECT { 0 } else { room }),
+            words: scratch(each * room),
+            each,
             done: 0,
         }
     }
 
-    fn stage<C: Codec<T>>(&mut self, item: T) -> Result<(), Failure> {
-        let at = self.items.len() * C::WORDS;
-        self.items.push(item);
-        let item = &self.items[self.items.len() - 1];
-        let staged = C::stage(self.queue, item, &mut self.words[at..at + C::WORDS])?;
-        self.staged.push(staged);
+    /// Takes items from the iterator until there are `room`, or one cannot be encoded: that is the last one then.
+    fn collect<C: Codec<T>>(
+        &mut self,
+        from: &mut impl Iterator<Item = T>,
+        room: usize,
+    ) -> Result<(), Failure> {
+        if C::DIRECT {
+            self.items.extend(from.take(room));
+            return Ok(());
+        }
+        while self.items.len() < room
+            && let Some(item) = from.next()
+        {
+            let words = &mut self.words[self.items.len() * self.each..][..self.each];
+            let staged = C::stage(self.queue, &item, words);
+            self.items.push(item);
+            self.staged.push(staged?);
+        }
         Ok(())
     }
 
     /// Sends what is staged.
     fn send<C: Codec<T>>(&mut self, deadline: Deadline) -> Result<(), Refused> {
-        while self.done < self.staged.len() {
+        let all = if C::DIRECT {
+            self.items.len()
+        } else {
+            self.staged.len()
+        };
+        while self.done < all {
             if self.queue.ring().closed() {
                 return Err(Refused::Closed);
             }
-            let most = self.staged.len() - self.done;
-            self.queue.claim_run(&mut self.slots, most, deadline)?;
-            let (items, words, done) = (&self.items, &self.words, &mut self.done);
-            let staged = &self.staged;
-            self.queue.commit_all(&mut self.slots, |ring, slot| {
-                let (at, place) = (*done, *done * C::WORDS);
-                let words = &words[place..place + C::WORDS];
-                C::fill(ring, slot, &items[at], words, staged[at]);
-                *done += 1;
-                staged[at].meta
+            let run = self.queue.claim_run(all - self.done, deadline)?;
+            let (each, begin) = (self.each, self.done);
+            let items = self.items[begin..].iter();
+            if C::DIRECT {
+                let mut items = items;
+                self.done += run.count;
+                self.queue.commit_all(run, |ring, slot| {
+                    let staged = Staged::inline(size_of::<T>());
+                    if let Some(item) = items.next() {
+                        C::fill(ring, slot, item, &[], staged);
+                    }
+                    staged.meta
+                });
+                continue;
+            }
+            let words = (begin..).map(|i| &self.words[i * each..][..each]);
+            let mut all = items.zip(words).zip(&self.staged[begin..]);
+            self.done += run.count;
+            self.queue.commit_all(run, |ring, slot| {
+                let Some(((item, words), staged)) = all.next() else {
+                    unreachable!("as many as were claimed")
+                };
+                C::fill(ring, slot, item, words, *staged);
+                staged.meta
             });
         }
         Ok(())
@@ -182,46 +230,48 @@ impl<T> Drop for Outbox<'_, T> {
                 drop(staged.parcel(self.queue));
             }
         }
+        SCRATCH.set(std::mem::take(&mut self.words));
     }
 }
 
 /// Messages on their way out of the queue.
 struct Inbox<'q> {
     queue: &'q LocalQueue,
-    messages: Vec<Message>,
     pulled: Vec<Staged>,
     words: Vec<u64>,
+    /// Words for each message.
+    each: usize,
     /// How many of them are opened.
     done: usize,
 }
 
 impl<'q> Inbox<'q> {
-    fn new(queue: &'q LocalQueue, room: usize, words: usize) -> Self {
+    fn new<T, C: Codec<T>>(queue: &'q LocalQueue, room: usize) -> Self {
+        let each = C::words(queue);
         Inbox {
             queue,
-            messages: Vec::with_capacity(room),
             pulled: Vec::with_capacity(room),
-            words: vec![0; words * room],
+            words: scratch(each * room),
+            each,
             done: 0,
         }
     }
 
     /// Takes the first message and up to `most` with it.
     fn fetch<T, C: Codec<T>>(&mut self, first: Message, most: usize, items: &mut Vec<T>) {
-        self.messages.push(first);
-        self.queue.take_run(&mut self.messages, most);
-        let (queue, words, pulled) = (self.queue, &mut self.words, &mut self.pulled);
-        queue.receive_all(&mut self.messages, |message| {
-            let place = pulled.len() * C::WORDS;
-            let words = &mut words[place..place + C::WORDS];
-            pulled.push(C::pull(queue, message, words, items));
+        let run = self.queue.take_run(first, most);
+        let (queue, words, each) = (self.queue, &mut self.words, self.each);
+        let pulled = &mut self.pulled;
+        queue.receive_all(run, |message| {
+            let words = &mut words[pulled.len() * each..][..each];
+            pulled.extend(C::pull(queue, message, words, items));
         });
     }
 
     /// Makes items of the messages, and says for how many that failed, and why the first did.
     fn open<T, C: Codec<T>>(&mut self, items: &mut Vec<T>, failed: &mut Failed) {
         while let Some(&staged) = self.pulled.get(self.done) {
-            let words = &self.words[self.done * C::WORDS..][..C::WORDS];
+            let words = &self.words[self.done * self.each..][..self.each];
             self.done += 1;
             if let Err(error) = C::open(self.queue, staged, words, items) {
                 failed.count += 1;
@@ -240,6 +290,7 @@ impl Drop for Inbox<'_> {
                 drop(staged.parcel(self.queue));
             }
         }
+        SCRATCH.set(std::mem::take(&mut self.words));
     }
 }
 
@@ -323,20 +374,16 @@ impl<T, C: Codec<T>> Queue<T, C> {
         }
         // An iterator may say too little: then the batches stay small.
         let room = left.size_hint().1.map_or(RUN, |most| most.clamp(1, RUN));
-        let mut outbox = Outbox::new(&self.local, room, C::WORDS);
+        let mut outbox = Outbox::new::<C>(&self.local, room);
         loop {
-            let mut failure = None;
-            while outbox.items.len() < room && failure.is_none() {
-                let Some(item) = left.next() else { break };
-                failure = outbox.stage::<C>(item).err();
-            }
+            let staged = outbox.collect::<C>(&mut left, room);
             let refused = outbox.send::<C>(deadline);
             sent += outbox.done;
-            let cause = match (refused, failure) {
+            let cause = match (refused, staged) {
                 (Err(refused), _) => not_sent(refused, ()),
-                (Ok(()), Some(failure)) => not_encoded(failure, ()),
-                (Ok(()), None) if outbox.items.is_empty() => return Ok(sent),
-                (Ok(()), None) => {
+                (Ok(()), Err(failure)) => not_encoded(failure, ()),
+                (Ok(()), Ok(())) if outbox.items.is_empty() => return Ok(sent),
+                (Ok(()), Ok(())) => {
                     outbox.clear();
                     continue;
                 }
@@ -391,7 +438,7 @@ impl<T, C: Codec<T>> Queue<T, C> {
         // Nothing is allocated while a message is taken.
         let room = max.min(RUN);
         items.reserve(room);
-        let mut inbox = Inbox::new(&self.local, room, C::WORDS);
+        let mut inbox = Inbox::new::<T, C>(&self.local, room);
         let mut failed = Failed::default();
         let mut next = self.take(deadline).map_err(|cause| GetManyError {
             cause,

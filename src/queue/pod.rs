@@ -67,7 +67,11 @@ impl<T: FromBytes + IntoBytes + Immutable + KnownLayout + Send + 'static> Carry<
         T::read_from_bytes(parcel.bytes()).map_err(|_| wrong_size())
     }
 
-    const WORDS: usize = 0;
+    const DIRECT: bool = is_inline::<T>();
+
+    fn words(_: &LocalQueue) -> usize {
+        0
+    }
 
     #[inline]
     fn stage(queue: &LocalQueue, item: &T, _: &mut [u64]) -> Result<Staged, Failure> {
@@ -91,16 +95,20 @@ impl<T: FromBytes + IntoBytes + Immutable + KnownLayout + Send + 'static> Carry<
 
     /// The item itself at once, so that it is copied once: nothing can go wrong with it that is the user's.
     #[inline]
-    fn pull(queue: &LocalQueue, message: &Message, _: &mut [u64], items: &mut Vec<T>) -> Staged {
+    fn pull(
+        queue: &LocalQueue,
+        message: &Message,
+        _: &mut [u64],
+        items: &mut Vec<T>,
+    ) -> Option<Staged> {
         if is_inline::<T>() && !is_in_block(message) {
-            let mut item = T::new_zeroed();
-            queue.copy_out_bytes(message, item.as_mut_bytes());
-            items.push(item);
-            return Staged::inline(size_of::<T>());
+            let bytes = queue.bytes_of(message, size_of::<T>());
+            items.extend(T::read_from_bytes(bytes));
+            return None;
         }
         let parcel = queue.block_of(message);
         items.extend(T::read_from_bytes(parcel.bytes()).ok());
-        Staged::in_block(parcel)
+        Some(Staged::in_block(parcel))
     }
 
     #[inline]

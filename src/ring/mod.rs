@@ -15,6 +15,7 @@ mod models;
 #[cfg(all(test, not(loom)))]
 mod tests;
 
+pub(crate) use batch::Run;
 pub(crate) use cursors::Cursors;
 #[cfg(all(test, not(loom)))]
 pub(crate) use mpmc::Blocked;

@@ -292,3 +292,152 @@ fn loom_close_against_put() {
         }
     });
 }
+
+impl Party {
+    /// Claims up to `values.len()` slots, then fills and commits them: how many.
+    fn put_run(&self, values: &[u64]) -> usize {
+        let Ok(first) = self.ring().claim(&self.cursors, self.id) else {
+            return 0;
+        };
+        let mut run = Run::of(first);
+        self.ring()
+            .claim_more(&self.cursors, self.id, &mut run, values.len());
+        let count = run.count;
+        let mut values = values.iter();
+        self.ring().commit_all(run, |slot| {
+            let value = *values.next().unwrap();
+            // SAFETY: the slot is claimed.
+            self.heap.payloads[slot.index as usize].with_mut(|at| unsafe { *at = value });
+            1
+        });
+        count
+    }
+
+    /// Takes up to `most` messages, then reads and acknowledges them.
+    fn get_run(&self, most: usize) -> Vec<u64> {
+        let Ok(first) = self.ring().take(&self.cursors, self) else {
+            return Vec::new();
+        };
+        let mut run = Run::of(first.slot);
+        self.ring().take_more(&self.cursors, self, &mut run, most);
+        let mut values = Vec::new();
+        self.ring().acknowledge_all(run, self.id, |message| {
+            let at = &self.heap.payloads[message.slot.index as usize];
+            // SAFETY: the message is taken and not yet acknowledged.
+            values.push(at.with(|at| unsafe { *at }));
+        });
+        values
+    }
+}
+
+/// Batches through a ring that is smaller than they are: each slot is read before it is written again.
+#[test]
+fn loom_batches_wrap() {
+    model(|| {
+        let heap = Heap::new(2);
+        let producer = Party::new(&heap, 2);
+        let producer = thread::spawn(move || {
+            let first = producer.put_run(&[1, 2]);
+            first + producer.put_run(&[3, 4][..2.min(4 - first)])
+        });
+        let consumer = Party::new(&heap, 1);
+        let mut got = consumer.get_run(2);
+        got.extend(consumer.get_run(2));
+        let sent = producer.join().unwrap();
+        got.extend(consumer.drain());
+        assert_eq!(got.len(), sent);
+        assert!(got.is_sorted());
+    });
+}
+
+/// Two consumers take batches, one of which may find the other in its way.
+#[test]
+fn loom_a_batch_is_shared_by_two() {
+    model(|| {
+        let heap = Heap::new(3);
+        assert_eq!(Party::new(&heap, 4).put_run(&[1, 2, 3]), 3);
+        let others = [2, 3].map(|id| {
+            let party = Party::new(&heap, id);
+            thread::spawn(move || party.get_run(2))
+        });
+        let mut got = Vec::new();
+        for other in others {
+            let values = other.join().unwrap();
+            assert!(values.is_sorted());
+            got.extend(values);
+        }
+        got.extend(Party::new(&heap, 1).drain());
+        got.sort();
+        assert_eq!(got, [1, 2, 3]);
+    });
+}
+
+/// A batch and single puts for the same slots.
+#[test]
+fn loom_a_batch_against_a_single_put() {
+    model(|| {
+        let heap = Heap::new(2);
+        let batch = Party::new(&heap, 2);
+        let batch = thread::spawn(move || batch.put_run(&[1, 2]));
+        let single = Party::new(&heap, 3);
+        let single = thread::spawn(move || single.put(3).is_ok());
+        let consumer = Party::new(&heap, 1);
+        let mut got = consumer.get_run(2);
+        let sent = batch.join().unwrap() + usize::from(single.join().unwrap());
+        got.extend(consumer.drain());
+        assert_eq!(got.len(), sent);
+        let own: Vec<_> = got.iter().filter(|&&value| value < 3).collect();
+        assert!(own.is_sorted());
+    });
+}
+
+/// After a consumer was told `Closed` nothing of a batch is left behind.
+#[test]
+fn loom_close_against_a_batch() {
+    model(|| {
+        let heap = Heap::new(2);
+        let producer = Party::new(&heap, 2);
+        let producer = thread::spawn(move || producer.put_run(&[7, 8]));
+        let closer = heap.clone();
+        let closer = thread::spawn(move || Mpmc::new(&*closer).close());
+        let consumer = Party::new(&heap, 1);
+        let mut got = Vec::new();
+        let end = loop {
+            match consumer.get() {
+                Ok(value) => got.push(value),
+                Err(end) => break end,
+            }
+        };
+        let sent = producer.join().unwrap();
+        closer.join().unwrap();
+        if end != TakeError::Closed {
+            got.extend(consumer.drain());
+        }
+        assert_eq!(got, [7, 8][..sent], "{end:?}");
+    });
+}
+
+/// A producer that died with two claims, and a consumer that died with two messages.
+#[test]
+fn loom_a_dead_batch_is_repaired() {
+    model(|| {
+        let heap = Heap::new(3);
+        let dying = Party::new(&heap, 5);
+        assert_eq!(dying.put_run(&[1]), 1);
+        let first = dying.claim(0).unwrap();
+        dying
+            .ring()
+            .claim_more(&dying.cursors, 5, &mut Run::of(first), 2);
+        heap.kill(5);
+        let others = [2, 3].map(|id| {
+            let party = Party::new(&heap, id);
+            thread::spawn(move || party.drain())
+        });
+        let producer = Party::new(&heap, 4);
+        let sent = producer.put_run(&[2, 3]);
+        let mut got: Vec<_> = others.into_iter().flat_map(|o| o.join().unwrap()).collect();
+        got.extend(Party::new(&heap, 1).drain());
+        got.sort();
+        assert_eq!(got, (1..=1 + sent as u64).collect::<Vec<_>>());
+    });
+}

@@ -140,7 +140,7 @@ impl<S: Storage> Mpmc<S> {
     /// Whether the slot at `at` is free, and how many behind it: those whose take words share a line. Who read them one by one
     /// would take the line from the consumer, who is writing it, for every message.
     #[inline(never)]
-    fn look_ahead(&self, cursors: &Cursors, at: Stamp) -> bool {
+    pub(super) fn look_ahead(&self, cursors: &Cursors, at: Stamp) -> bool {
         let (laps, mut free) = (self.laps(), at);
         let lap = laps.lap(at);
         let end = (laps.index(at) | (TAKES_IN_A_LINE - 1)).min(laps.capacity - 1);
@@ -155,7 +155,7 @@ impl<S: Storage> Mpmc<S> {
     }
 
     #[inline]
-    fn try_claim(&self, index: u64, old: Tag, mine: Tag) -> bool {
+    pub(super) fn try_claim(&self, index: u64, old: Tag, mine: Tag) -> bool {
         // (R) pairs with (R): who repaired or acknowledged this slot before is done with it.
         self.storage
             .claim(index)

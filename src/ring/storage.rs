@@ -189,13 +189,13 @@ impl RingObject {
         unsafe { to.copy_from_nonoverlapping(from.as_ptr(), from.len()) };
     }
 
-    /// Copies so many bytes out of a taken slot.
+    /// So many bytes of a taken slot, where they are.
     #[inline]
-    pub(crate) fn read_bytes(&self, message: &Message, to: &mut [u8]) {
-        assert!(to.len() <= self.inline());
+    pub(crate) fn bytes<'a>(&'a self, message: &'a Message, len: usize) -> &'a [u8] {
+        assert!(len <= self.inline());
         let from = self.payload(message.slot.index).cast::<u8>();
-        // SAFETY: they are there (checked), and nobody writes the slot before the message is acknowledged.
-        unsafe { from.copy_to_nonoverlapping(to.as_mut_ptr(), to.len()) };
+        // SAFETY: they are there (checked), and while the message is borrowed it is not acknowledged, so nobody writes them.
+        unsafe { std::slice::from_raw_parts(from, len) }
     }
 
     #[inline]

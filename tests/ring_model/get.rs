@@ -184,6 +184,7 @@ impl Model {
                         alt.push(y);
                     }
                     self.copies(&mut q, lap);
+                    self.takes_on(&mut q);
                 } else {
                     q.k = Word::default();
                     q.pc = Pc::G2Take;
@@ -193,6 +194,30 @@ impl Model {
                 x.head_hint = q.cur;
                 let lap = q.k.lap();
                 self.copies(&mut q, lap);
+                self.takes_on(&mut q);
+            }
+            Pc::H0Deaths => q.pc = if q.seen { Pc::H1Pub } else { Pc::G4First },
+            Pc::H1Pub => {
+                let there = x.slots[i].published == lap;
+                q.pc = if there { Pc::H2Take } else { Pc::G4First };
+            }
+            Pc::H2Take => {
+                let k = x.slots[i].take;
+                q.pc = Pc::G4First;
+                if k.lap() < lap {
+                    q.c = k;
+                    q.pc = Pc::H3Cas;
+                }
+            }
+            Pc::H3Cas => {
+                if x.slots[i].take == q.c {
+                    self.check_order(x, &q)?;
+                    x.slots[i].take = self.taken(lap, q.c, p);
+                    q.two = true;
+                    q.cur += 1;
+                }
+                q.c = Word::default();
+                q.pc = Pc::G4First;
             }
             Pc::G4First | Pc::G4Second => {
                 let second = q.pc == Pc::G4Second;
@@ -201,22 +226,48 @@ impl Model {
                 }
                 if !second {
                     q.pc = Pc::G4Second;
+                } else if q.two && !self.bug(Bug::BatchAcksEarly) {
+                    q.pc = Pc::H4First;
                 } else if self.bug(Bug::AckBeforeCopy) {
                     returns(&mut q, Pc::Get);
                 } else {
                     q.pc = Pc::G5Ack;
                 }
             }
+            Pc::H4First | Pc::H4Second => {
+                let (lap, i) = self.place(q.cur - 1);
+                let second = q.pc == Pc::H4Second;
+                if x.slots[i].payload[usize::from(second)] != lap {
+                    return Err("a torn message was read");
+                }
+                q.pc = match second {
+                    false => Pc::H4Second,
+                    true if self.bug(Bug::BatchAcksEarly) => {
+                        q.two = false;
+                        returns(&mut q, Pc::Get);
+                        q.pc
+                    }
+                    true => Pc::G5Ack,
+                };
+            }
+            Pc::H5Ack => {
+                let (lap, i) = self.place(q.cur - 1);
+                self.acknowledges(x, p, i, lap)?;
+                if self.bug(Bug::BatchAcksEarly) {
+                    q.pc = Pc::H4First;
+                } else {
+                    q.two = false;
+                    returns(&mut q, Pc::Get);
+                }
+            }
             Pc::G5Ack => {
-                let slot = &mut x.slots[usize::from(q.j)];
-                if !slot.take.is(q.k.lap(), HELD) || slot.take.owner() != tag(p) {
-                    return Err("a message was taken away from its living consumer");
+                self.acknowledges(x, p, q.j.into(), q.k.lap())?;
+                if q.two {
+                    q.ops -= 1;
+                    q.pc = Pc::H5Ack;
+                    x.procs[p] = q;
+                    return Ok(());
                 }
-                if slot.acked {
-                    return Err("a message is delivered twice");
-                }
-                slot.acked = true;
-                slot.take = Word::new(q.k.lap(), FREE, 0);
                 if self.bug(Bug::AckBeforeCopy) {
                     q.pc = Pc::G4First;
                 } else {
@@ -298,6 +349,26 @@ impl Model {
         } else {
             Pc::G4First
         };
+    }
+
+    /// After a take at the cursor: the next one too?
+    fn takes_on(&self, q: &mut Proc) {
+        if self.cfg.batch && q.ops > 1 {
+            q.pc = Pc::H0Deaths;
+        }
+    }
+
+    fn acknowledges(&self, x: &mut State, p: usize, i: usize, lap: u8) -> Result<(), Fault> {
+        let slot = &mut x.slots[i];
+        if !slot.take.is(lap, HELD) || slot.take.owner() != tag(p) {
+            return Err("a message was taken away from its living consumer");
+        }
+        if slot.acked {
+            return Err("a message is delivered twice");
+        }
+        slot.acked = true;
+        slot.take = Word::new(lap, FREE, 0);
+        Ok(())
     }
 
     fn scan_on(&self, q: &mut Proc) {

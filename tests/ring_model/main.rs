@@ -206,6 +206,61 @@ fn three_producers_three_consumers() {
     );
 }
 
+/// Two claimed, then filled and committed; two taken, then copied and acknowledged; who is interrupted on the way is killed.
+#[test]
+fn batches() {
+    let c = Config {
+        batch: true,
+        put: &[2, 1],
+        get: &[2],
+        ..Config::default()
+    };
+    let sizes = |cfg: Config| {
+        [(1, 0), (2, 0), (2, 2), (3, 1), (3, 3)].map(|(n, prefill)| Config { n, prefill, ..cfg })
+    };
+    let some = |cfgs: &[Config]| check(QUICK, cfgs);
+    some(&sizes(Config { deaths: 2, ..c }));
+    some(&sizes(Config {
+        deaths: 1,
+        hints: true,
+        ..c
+    }));
+    some(&sizes(Config {
+        deaths: 1,
+        closer: true,
+        ..c
+    }));
+    some(&sizes(Config {
+        put: &[2],
+        get: &[2, 1],
+        deaths: 2,
+        ..c
+    }));
+    some(&sizes(Config {
+        put: &[3],
+        get: &[3],
+        deaths: 1,
+        ..c
+    }));
+    some(&sizes(Config {
+        put: &[2],
+        get: &[2],
+        sweepers: 1,
+        joins: 1,
+        deaths: 1,
+        ..c
+    }));
+    some(&sizes(Config {
+        put: &[],
+        get: &[2, 2],
+        sweepers: 1,
+        joins: 1,
+        deaths: 1,
+        mortal: CONSUMERS,
+        ..c
+    }));
+}
+
 /// The dead are swept by one or two sweepers that may die themselves; the ids are used again.
 #[test]
 fn sweeps_and_new_processes() {

@@ -32,6 +32,8 @@ pub enum Bug {
     CommitEarly,
     /// A waiting producer makes an orphan first and bumps `deaths` afterwards.
     ProducerBumpsAfter,
+    /// The second of a batch is claimed though its last message is being read.
+    BatchIgnoresTaken,
     /// `tail_hint` is stored past a position that is not claimed yet.
     TailHintBeforeClaim,
     // get
@@ -62,6 +64,8 @@ pub enum Bug {
     BusyNotReloaded,
     /// Acknowledges before the payload is copied.
     AckBeforeCopy,
+    /// The second of a batch is acknowledged before it is copied.
+    BatchAcksEarly,
     /// `head_hint` is stored past a message that is not taken yet.
     HeadHintBeforeTake,
     /// Says EMPTY without a look at what is taken and not done.
@@ -121,6 +125,8 @@ pub struct Config {
     /// Messages in the ring at the start, put by the first producer or by nobody in the model.
     pub prefill: u8,
     pub hints: bool,
+    /// Who has two calls left makes one of two messages of them, if it can.
+    pub batch: bool,
     /// The consumers have never scanned for orphans, like processes that have just joined.
     pub unseen: bool,
     /// Treat processes of one role with the same number of calls as interchangeable.
@@ -141,6 +147,7 @@ impl Default for Config {
             joins: 0,
             prefill: 0,
             hints: false,
+            batch: false,
             unseen: false,
             symmetric: true,
             bug: Bug::None,
@@ -548,6 +555,7 @@ impl std::fmt::Display for Config {
         for (name, on) in [
             ("closer", self.closer),
             ("hints", self.hints),
+            ("batch", self.batch),
             ("unseen", self.unseen),
         ] {
             if on {

@@ -50,7 +50,29 @@ fn cases() -> Vec<(Bug, Config)> {
         mortal: CONSUMERS,
         ..c
     };
+    let batch = Config {
+        n: 2,
+        put: &[2],
+        get: &[2],
+        batch: true,
+        ..c
+    };
     vec![
+        (
+            BatchIgnoresTaken,
+            Config {
+                prefill: 2,
+                get: &[1],
+                ..batch
+            },
+        ),
+        (
+            BatchAcksEarly,
+            Config {
+                prefill: 2,
+                ..batch
+            },
+        ),
         (
             ClosedBeforeClaim,
             Config {

@@ -137,7 +137,7 @@ impl Model {
                     }
                     slot.claim = Word::new(lap, HELD, tag(p));
                     q.clear_call();
-                    q.pc = Pc::P5First;
+                    q.pc = self.claims_on(&q);
                     if self.cfg.closer && !self.bug(Bug::ClosedBeforeClaim) {
                         q.pc = Pc::P4Closed;
                     }
@@ -148,7 +148,7 @@ impl Model {
             }
             Pc::P4Closed => {
                 if !x.closed {
-                    q.pc = Pc::P5First;
+                    q.pc = self.claims_on(&q);
                 } else if self.bug(Bug::AbortNotStored) {
                     returns(&mut q, Pc::Put);
                 } else {
@@ -158,6 +158,41 @@ impl Model {
             Pc::P4Abort => {
                 x.slots[i].claim = Word::new(lap, FREE, 0);
                 returns(&mut q, Pc::Put);
+            }
+            Pc::B1Claim => {
+                let (lap, i) = self.place(q.cur + 1);
+                let c = x.slots[i].claim;
+                q.pc = Pc::P5First;
+                if c.lap() == lap - 1 {
+                    q.c = c;
+                    q.pc = match self.bug(Bug::BatchIgnoresTaken) {
+                        true => Pc::B3Cas,
+                        false => Pc::B2Take,
+                    };
+                }
+            }
+            Pc::B2Take => {
+                let (lap, i) = self.place(q.cur + 1);
+                if x.slots[i].take.is(lap - 1, FREE) {
+                    q.pc = Pc::B3Cas;
+                } else {
+                    q.c = Word::default();
+                    q.pc = Pc::P5First;
+                }
+            }
+            Pc::B3Cas => {
+                let (lap, i) = self.place(q.cur + 1);
+                let slot = &mut x.slots[i];
+                q.pc = Pc::P5First;
+                if slot.claim == q.c {
+                    let midway = slot.claim.state() == HELD && slot.published < slot.claim.lap();
+                    if slot.unfinished() || midway {
+                        return Err("a slot is claimed whose message is not finished");
+                    }
+                    slot.claim = Word::new(lap, HELD, tag(p));
+                    q.two = true;
+                }
+                q.c = Word::default();
             }
             Pc::P5First | Pc::P5Second => {
                 self.check_unread(x, i)?;
@@ -192,8 +227,22 @@ impl Model {
         Ok(())
     }
 
+    /// What comes after a claim that stands.
+    fn claims_on(&self, q: &Proc) -> Pc {
+        match self.cfg.batch && q.ops > 1 {
+            true => Pc::B1Claim,
+            false => Pc::P5First,
+        }
+    }
+
     fn sent(&self, x: &State, p: usize, q: &mut Proc, alt: &mut Vec<State>) {
         q.cur += 1;
+        if q.two {
+            q.two = false;
+            q.ops -= 1;
+            q.pc = Pc::P5First;
+            return;
+        }
         if self.cfg.hints {
             let mut y = *x;
             y.procs[p] = Proc {
@@ -242,8 +291,12 @@ impl Model {
     }
 
     fn check_unread(&self, x: &State, i: usize) -> Result<(), Fault> {
-        let reads = |q: &Proc| q.alive() && matches!(q.pc, Pc::G4First | Pc::G4Second);
-        if x.procs.iter().any(|q| reads(q) && usize::from(q.j) == i) {
+        let read = |q: &Proc| match q.pc {
+            Pc::G4First | Pc::G4Second => q.alive() && usize::from(q.j) == i,
+            Pc::H4First | Pc::H4Second => q.alive() && self.place(q.cur - 1).1 == i,
+            _ => false,
+        };
+        if x.procs.iter().any(read) {
             return Err("a slot is written that somebody still reads");
         }
         Ok(())

@@ -133,6 +133,10 @@ pub enum Pc {
     P3Cas,
     P4Closed,
     P4Abort,
+    // the second of a batch of two
+    B1Claim,
+    B2Take,
+    B3Cas,
     P5First,
     P5Second,
     P6Commit,
@@ -155,9 +159,17 @@ pub enum Pc {
     G2Take,
     G2Cas,
     G3Hint,
+    // the second of a batch of two
+    H0Deaths,
+    H1Pub,
+    H2Take,
+    H3Cas,
     G4First,
     G4Second,
+    H4First,
+    H4Second,
     G5Ack,
+    H5Ack,
     // look at what is taken but not done, before EMPTY or Closed is said
     Look,
     LookDead,
@@ -180,7 +192,7 @@ pub enum Pc {
 
 impl Pc {
     fn from(n: u8) -> Pc {
-        const ALL: [Pc; 55] = {
+        const ALL: [Pc; 65] = {
             use Pc::*;
             [
                 Done,
@@ -199,6 +211,9 @@ impl Pc {
                 P3Cas,
                 P4Closed,
                 P4Abort,
+                B1Claim,
+                B2Take,
+                B3Cas,
                 P5First,
                 P5Second,
                 P6Commit,
@@ -220,9 +235,16 @@ impl Pc {
                 G2Take,
                 G2Cas,
                 G3Hint,
+                H0Deaths,
+                H1Pub,
+                H2Take,
+                H3Cas,
                 G4First,
                 G4Second,
+                H4First,
+                H4Second,
                 G5Ack,
+                H5Ack,
                 Look,
                 LookDead,
                 LookAgain,
@@ -248,7 +270,7 @@ impl Pc {
 impl Pc {
     /// The claim or the take has succeeded: neither FULL nor EMPTY will be said.
     pub fn has_slot(self) -> bool {
-        (Pc::P4Closed..=Pc::P7Hint).contains(&self) || (Pc::G3Hint..=Pc::G5Ack).contains(&self)
+        (Pc::P4Closed..=Pc::P7Hint).contains(&self) || (Pc::G3Hint..=Pc::H5Ack).contains(&self)
     }
 }
 
@@ -269,6 +291,8 @@ pub struct Proc {
     pub cur: u8,
     /// Calls still to make, the present one included.
     pub ops: u8,
+    /// Holds the next position too.
+    pub two: bool,
     /// Words as loaded.
     pub c: Word,
     pub k: Word,
@@ -311,7 +335,8 @@ impl Proc {
         b.put(u64::from(self.c.0), 12);
         b.put(u64::from(self.k.0), 12);
         b.put(self.life as u64, 2);
-        b.put(self.pc as u64, 6);
+        b.put(self.pc as u64, 7);
+        b.put(u64::from(self.two), 1);
         b.put(u64::from(self.cur), 4);
         b.put(u64::from(self.ops), 2);
         b.put(u64::from(self.j), 2);
@@ -330,7 +355,8 @@ impl Proc {
             c: Word(b.get(12) as u16),
             k: Word(b.get(12) as u16),
             life: [Life::Free, Life::Alive, Life::Dead][b.get(2) as usize],
-            pc: Pc::from(b.get(6) as u8),
+            pc: Pc::from(b.get(7) as u8),
+            two: b.get(1) != 0,
             cur: b.get(4) as u8,
             ops: b.get(2) as u8,
             j: b.get(2) as u8,

@@ -9,7 +9,9 @@
 
 mod arch;
 mod arena;
+mod batch;
 mod channel;
+mod place;
 mod process;
 mod queue;
 mod repair;
