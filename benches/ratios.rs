@@ -310,7 +310,8 @@ impl Table {
             let rival = crossbeam::<Plain>(1, CAPACITY);
             (t.team(1, whole::plain(CAPACITY)), t.team(1, rival))
         });
-        let kinds: [(&str, fn(usize) -> Team); 2] = [
+        type Make = fn(usize) -> Team;
+        let kinds: [(&str, Make); 2] = [
             ("64B batches of 64", whole::batches::<Small>),
             ("64B batches of 64, Pod", whole::plain_batches),
         ];

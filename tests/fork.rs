@@ -11,7 +11,7 @@ use std::thread;
 use std::time::Duration;
 
 use multiprocess::{
-    Error, ExitCode, Fd, GetError, JoinError, Process, Queue, StartMethod, active_children,
+    Bytes, Error, ExitCode, Fd, GetError, JoinError, Process, Queue, StartMethod, active_children,
     channel, current_process, family, parent_process, spawn,
 };
 
@@ -34,6 +34,10 @@ fn main() {
         (
             "a_process_with_threads_is_not_copied",
             a_process_with_threads_is_not_copied,
+        ),
+        (
+            "a_process_with_loans_is_not_copied",
+            a_process_with_loans_is_not_copied,
         ),
         ("the_method_must_fit_the_call", the_method_must_fit_the_call),
         ("a_copy_knows_who_it_is", a_copy_knows_who_it_is),
@@ -154,6 +158,22 @@ fn a_process_with_threads_is_not_copied() {
         let process = builder().fork(|x: u32| x, 5).unwrap();
         assert_eq!(process.join().unwrap(), 5);
     }
+}
+
+fn a_process_with_loans_is_not_copied() {
+    let queue = Queue::<Bytes>::bounded(1).expect("a queue");
+    let mut loan = queue.loan(1000).expect("memory");
+    loan.fill(7);
+    let refused = builder().fork(|()| (), ()).expect_err("a loan is alive");
+    assert_eq!(Error::from_io(refused.error()), Some(Error::Borrowed));
+    loan.put().expect("put");
+    let borrowed = queue.get_ref().expect("get");
+    let refused = builder().fork(|()| (), ()).expect_err("a borrow is alive");
+    assert_eq!(Error::from_io(refused.error()), Some(Error::Borrowed));
+    assert_eq!(*borrowed, [7; 1000]);
+    drop(borrowed);
+    let process = builder().fork(|()| (), ()).expect("a fork");
+    assert!(process.join().is_ok());
 }
 
 fn the_method_must_fit_the_call() {

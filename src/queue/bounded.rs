@@ -58,7 +58,8 @@ use std::time::Duration;
 #[doc(alias = "SimpleQueue")]
 pub struct Queue<T, C = Serde> {
     pub(super) local: Arc<LocalQueue>,
-    items: PhantomData<fn(T, C) -> (T, C)>,
+    items: PhantomData<fn(T) -> T>,
+    codec: PhantomData<fn() -> C>,
 }
 
 impl<T, C> Clone for Queue<T, C> {
@@ -66,6 +67,7 @@ impl<T, C> Clone for Queue<T, C> {
         Queue {
             local: self.local.clone(),
             items: PhantomData,
+            codec: PhantomData,
         }
     }
 }
@@ -159,6 +161,7 @@ impl<T, C: Holds<T>> Queue<T, C> {
         Ok(Queue {
             local,
             items: PhantomData,
+            codec: PhantomData,
         })
     }
 }
@@ -333,6 +336,7 @@ impl<'de, T, C> Deserialize<'de> for Queue<T, C> {
         Ok(Queue {
             local,
             items: PhantomData,
+            codec: PhantomData,
         })
     }
 }

@@ -51,7 +51,7 @@ impl Room<Bytes> for Serde {
 #[derive(Debug)]
 pub enum GetIntoError {
     /// The message is longer than the buffer. It was taken from the queue and is here.
-    TooShort(Ref<[u8]>),
+    TooShort(Box<Ref<[u8]>>),
     /// There is no message.
     Get(GetError),
 }
@@ -206,7 +206,7 @@ impl Queue<Bytes> {
         }
         let message = self.borrow(message)?;
         let Some(buffer) = buffer.get_mut(..message.len()) else {
-            return Err(GetIntoError::TooShort(message));
+            return Err(GetIntoError::TooShort(Box::new(message)));
         };
         buffer.copy_from_slice(&message);
         Ok(message.len())

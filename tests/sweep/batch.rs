@@ -39,17 +39,17 @@ fn try_put_many((queue, size, count): Argument) {
 fn get_many((queue, size, count): Argument) {
     let messages = marked(|| queue.get_many(count)).expect("get_many");
     assert!(!messages.is_empty() && messages.len() <= count);
-    messages
-        .iter()
-        .for_each(|message| drop(number(message, size)));
+    for message in &messages {
+        number(message, size);
+    }
 }
 
 fn get_many_timeout((queue, size, count): Argument) {
     let long = Duration::from_secs(30);
     let messages = marked(|| queue.get_many_timeout(count, long)).expect("get_many");
-    messages
-        .iter()
-        .for_each(|message| drop(number(message, size)));
+    for message in &messages {
+        number(message, size);
+    }
 }
 
 /// After a victim that put `count`: all others' messages, then the first ones of its own.

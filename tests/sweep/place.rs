@@ -209,7 +209,8 @@ fn get_frame(queue: Queue<Frame, Pod>) {
 }
 
 fn put_frames(queue: Queue<Frame, Pod>) {
-    marked(|| queue.put_many([[7; 500]; 2])).expect("put_many");
+    let frames = vec![[7; 500]; 2];
+    marked(|| queue.put_many(frames)).expect("put_many");
 }
 
 fn get_frames(queue: Queue<Frame, Pod>) {

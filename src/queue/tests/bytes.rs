@@ -61,7 +61,7 @@ fn a_buffer_that_is_too_short_loses_nothing() {
         let GetIntoError::TooShort(message) = error else {
             panic!("{error}")
         };
-        assert_eq!(&*message, &*vec![3; len]);
+        assert_eq!(**message, vec![3; len]);
     }
     let error = queue.try_get_into(&mut []).unwrap_err();
     assert!(matches!(error, GetIntoError::Get(GetError::Empty)));
