@@ -51,6 +51,17 @@ fn stretches(laps: Laps, lap: u64, index: u64, count: usize) -> [Stretch; 2] {
     ]
 }
 
+/// Works on the second stretch only if all of the first went well: how many did.
+#[inline]
+fn in_a_row([first, second]: [Stretch; 2], mut work: impl FnMut(Stretch) -> usize) -> usize {
+    let whole = (first.indices.end - first.indices.start) as usize;
+    let count = work(first);
+    if count < whole {
+        return count;
+    }
+    count + work(second)
+}
+
 impl<S: Storage> Mpmc<S> {
     fn from(&self, at: Stamp, count: usize) -> [Stretch; 2] {
         let laps = self.laps();
@@ -67,11 +78,10 @@ impl<S: Storage> Mpmc<S> {
         if cursors.put() != begin {
             return;
         }
-        let count: usize = self
-            .from(begin, most - run.count)
-            .into_iter()
-            .map(|stretch| self.claim_stretch(cursors, stretch, me))
-            .sum();
+        let stretches = self.from(begin, most - run.count);
+        let count = in_a_row(stretches, |stretch| {
+            self.claim_stretch(cursors, stretch, me)
+        });
         if count == 0 {
             return;
         }
@@ -141,11 +151,8 @@ impl<S: Storage> Mpmc<S> {
         if cursors.get() != begin || owners.deaths() != cursors.deaths() {
             return;
         }
-        let count: usize = self
-            .from(begin, most - run.count)
-            .into_iter()
-            .map(|stretch| self.take_stretch(stretch, owners.me()))
-            .sum();
+        let stretches = self.from(begin, most - run.count);
+        let count = in_a_row(stretches, |stretch| self.take_stretch(stretch, owners.me()));
         if count > 0 {
             let end = self.after(begin, count);
             cursors.set_get(end);

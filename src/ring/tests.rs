@@ -228,3 +228,65 @@ fn closing_lets_what_was_put_be_taken() {
     assert_eq!(get(&ring, &cursors, &parties), Ok(1));
     assert_eq!(get(&ring, &cursors, &parties), Err(TakeError::Closed));
 }
+
+#[test]
+fn a_run_ends_where_somebody_else_was() {
+    for capacity in [2, 5, 8, 20] {
+        for turned in 0..capacity {
+            for held in 1..capacity {
+                let heap = Heap::new(capacity);
+                let ring = Mpmc::new(&heap);
+                let (cursors, parties) = (ring.cursors(), Parties::default());
+                parties.me.set(2);
+                for value in 0..turned {
+                    put(&ring, &cursors, value as u16).unwrap();
+                    get(&ring, &cursors, &parties).unwrap();
+                }
+                // Full; then all are taken but the last, and one of them is still being read.
+                for value in 0..capacity {
+                    put(&ring, &cursors, value as u16).unwrap();
+                }
+                for value in 0..capacity - 1 {
+                    if value == held {
+                        ring.take(&cursors, &parties).unwrap();
+                    } else {
+                        assert_eq!(get(&ring, &cursors, &parties), Ok(value as u16));
+                    }
+                }
+                let mut run = Run::of(ring.claim(&cursors, 1).unwrap());
+                ring.claim_more(&cursors, 1, &mut run, 64);
+                assert_eq!(run.count as u64, held, "behind it is one in use");
+                ring.commit_all(run, |_| 77);
+            }
+        }
+    }
+}
+
+#[test]
+fn a_dead_batch_is_taken_again_in_its_order() {
+    for turned in 0..6 {
+        let heap = Heap::new(5);
+        let ring = Mpmc::new(&heap);
+        let (cursors, parties) = (ring.cursors(), Parties::default());
+        parties.me.set(2);
+        for value in 0..turned {
+            put(&ring, &cursors, value).unwrap();
+            get(&ring, &cursors, &parties).unwrap();
+        }
+        for value in 10..15 {
+            put(&ring, &cursors, value).unwrap();
+        }
+        let dead = ring.cursors();
+        parties.me.set(9);
+        let mut run = Run::of(ring.take(&dead, &parties).unwrap().slot);
+        ring.take_more(&dead, &parties, &mut run, 4);
+        assert_eq!(run.count, 4);
+        parties.kill(9);
+        parties.deaths.set(1);
+        parties.me.set(2);
+        let got: Vec<_> = (0..5)
+            .map(|_| get(&ring, &cursors, &parties).unwrap())
+            .collect();
+        assert_eq!(got, [10, 11, 12, 13, 14], "after {turned}");
+    }
+}
