@@ -21,8 +21,9 @@ pub use process::{
     active_children, cpu_count, current_process, parent_process, spawn,
 };
 pub use queue::{
-    Bytes, Codec, GetIntoError, GetManyError, Holds, Iter, Loan, PutManyError, Queue, Receiver,
-    RecvError, Ref, Rest, SendError, Sender, channel,
+    Bytes, Codec, GetIntoError, GetManyError, Holds, Iter, JoinableQueue, Loan, OnDeath,
+    PutManyError, Queue, QueueJoinError, Receiver, RecvError, Ref, Rest, SendError, Sender, Task,
+    TaskDoneError, channel,
 };
 
 /// Every kind of object that lies in the arena, at the place that its number says.
@@ -31,4 +32,5 @@ const KINDS: arena::Kinds = &[
     &process::ProcessKind,
     &queue::SENDERS_KIND,
     &queue::RECEIVERS_KIND,
+    &queue::TasksKind,
 ];

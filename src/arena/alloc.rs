@@ -56,6 +56,12 @@ impl fmt::Debug for OwnedBlock<'_> {
     }
 }
 
+impl<'a> OwnedBlock<'a> {
+    pub(super) fn arena(&self) -> &'a Arena {
+        self.arena
+    }
+}
+
 impl OwnedBlock<'_> {
     pub(crate) fn block(&self) -> Block {
         self.block
@@ -78,10 +84,6 @@ impl OwnedBlock<'_> {
         let block = self.block;
         mem::forget(self);
         block
-    }
-
-    pub(super) fn arena(&self) -> &Arena {
-        self.arena
     }
 }
 

@@ -12,6 +12,7 @@ mod layout;
 mod maintenance;
 mod members;
 mod object;
+mod pages;
 mod parcel;
 mod runs;
 mod watch;
@@ -39,6 +40,7 @@ pub(crate) use family::{configure, enter, family};
 pub(crate) use held::HeldParcel;
 pub(crate) use members::{Dead, Reservation};
 pub(crate) use object::{Kind, Local, Object, ObjectSpec, Shared, View, Visitor, Words};
+pub(crate) use pages::Page;
 pub(crate) use parcel::Parcel;
 pub(crate) use words::{MAX_MEMBERS, MEMBER_BITS, MemberId};
 

@@ -239,10 +239,14 @@ impl Arena {
         Some((kind, view))
     }
 
+    /// One more than the highest number of a block.
+    pub(super) fn slots(&self) -> u64 {
+        self.0.layout.chunks * super::layout::SLOTS
+    }
+
     /// Whether the block is the object that it was. A number that came out of a message may be any.
     pub(super) fn is_object(&self, block: Block) -> bool {
-        let slots = self.0.layout.chunks * super::layout::SLOTS;
-        if u64::from(block.index) >= slots {
+        if u64::from(block.index) >= self.slots() {
             return false;
         }
         let word = BlockWord(self.block_word(block.index).load(Acquire));

@@ -169,6 +169,16 @@ impl Drop for Parcel<'_> {
     }
 }
 
+impl<'a> From<OwnedBlock<'a>> for Parcel<'a> {
+    /// The message in a block that is this member's already.
+    fn from(block: OwnedBlock<'a>) -> Self {
+        Parcel {
+            arena: block.arena(),
+            block: Some(block),
+        }
+    }
+}
+
 impl OwnedBlock<'_> {
     /// Frees the message in the block. Objects that it alone held are left for the next collection.
     pub(crate) fn let_go(self) {

@@ -83,7 +83,7 @@ impl<T, C> fmt::Debug for Queue<T, C> {
 }
 
 /// What tells queues of other items, or of the same in another codec, apart.
-fn type_hash<T, C>() -> u64 {
+pub(super) fn type_hash<T, C>() -> u64 {
     arena::fnv(std::any::type_name::<(T, C)>().as_bytes())
 }
 

@@ -14,7 +14,7 @@ use std::fmt;
 
 pub(super) struct LocalQueue {
     object: Object,
-    storage: RingObject,
+    pub(super) storage: RingObject,
     cursors: Cursors,
     pub(super) put_spin: CachePadded<Spin>,
     pub(super) get_spin: CachePadded<Spin>,
@@ -296,7 +296,7 @@ impl LocalQueue {
     }
 
     #[inline]
-    fn acknowledge(&self, message: Message) {
+    pub(super) fn acknowledge(&self, message: Message) {
         self.ring().acknowledge(message, self.arena().me());
         self.storage.not_full().notify_one(self.arena().fences());
     }

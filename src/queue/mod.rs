@@ -9,21 +9,25 @@ mod bounded;
 mod bytes;
 mod carry;
 mod channel;
+mod joinable;
 mod kind;
 mod loan;
 mod local;
 mod many;
 mod pod;
 mod role;
+mod tasks;
 
 pub use bounded::{Iter, Queue};
 pub use bytes::{Bytes, GetIntoError};
 pub use carry::{Codec, Holds};
 pub use channel::{Receiver, RecvError, SendError, Sender, channel};
+pub use joinable::{JoinableQueue, OnDeath, QueueJoinError, Task, TaskDoneError};
 pub(crate) use kind::QueueKind;
 pub use loan::{Loan, Ref};
 pub use many::{GetManyError, PutManyError, Rest};
 pub(crate) use role::{RECEIVERS_KIND, SENDERS_KIND};
+pub(crate) use tasks::TasksKind;
 
 #[cfg(all(test, not(loom)))]
 mod tests;

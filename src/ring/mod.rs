@@ -9,6 +9,7 @@ mod mpmc;
 mod repair;
 mod storage;
 mod tag;
+mod tasks;
 
 #[cfg(all(test, loom))]
 mod models;
@@ -23,3 +24,4 @@ pub(crate) use mpmc::Blocked;
 pub(crate) use mpmc::Owners;
 pub(crate) use mpmc::{Message, Mpmc, PutError, Slot, TakeError, Taken};
 pub(crate) use storage::{Geometry, RingObject};
+pub(crate) use tasks::{Held, Outlook, Place, Tasks};

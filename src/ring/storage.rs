@@ -199,7 +199,7 @@ impl RingObject {
     }
 
     #[inline]
-    fn payload(&self, index: u64) -> *mut u64 {
+    pub(super) fn payload(&self, index: u64) -> *mut u64 {
         self.slot(index).wrapping_add(1)
     }
 

@@ -1,6 +1,7 @@
 #![forbid(unsafe_code)]
 
 mod channel;
+mod joinable;
 
 use crate::arena::Arena;
 use crate::{Error, GetError, PutError, Queue};
