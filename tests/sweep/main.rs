@@ -11,6 +11,7 @@ mod arch;
 mod arena;
 mod batch;
 mod channel;
+mod joinable;
 mod place;
 mod process;
 mod queue;
