@@ -410,10 +410,9 @@ impl<'a> Tasks<'a> {
                     changed += u64::from(self.change(cell, old, old.with(State::Free, 0)));
                 }
                 State::Held if self.is_spent(old) => {
-                    if self.change(cell, old, old.with(State::Lost, 0)) {
-                        changed += 1;
-                        self.clear(cell).into_iter().for_each(&mut *freed);
-                    }
+                    changed += 1;
+                    let block = self.lose(cell, old, self.view.arena.me());
+                    block.into_iter().for_each(&mut *freed);
                 }
                 State::Held => {
                     changed += u64::from(self.change(cell, old, old.with(State::Returned, 0)));

@@ -1,6 +1,8 @@
 #![forbid(unsafe_code)]
 
-use crate::arena::Arena;
+use crate::arena::{Arena, Block, Object, ObjectSpec};
+use crate::queue::TasksKind;
+use crate::ring::{Outlook, Place, Tasks};
 use crate::{GetError, JoinableQueue, OnDeath, PutError, Queue, QueueJoinError, TaskDoneError};
 use proptest::prelude::*;
 use serde::de::DeserializeOwned;
@@ -316,4 +318,49 @@ proptest! {
         drop((queue, tasks));
         prop_assert_eq!(arena.stats().bytes_in_use, 0);
     }
+}
+
+/// At every moment one cell or another is in use: a look that takes its time must not find all of them free, one by one.
+#[test]
+fn a_look_is_about_one_moment() {
+    const LOOKS: u32 = 20_000;
+    let arena = Arena::heap(256, crate::KINDS).unwrap();
+    let spec = ObjectSpec {
+        kind: &TasksKind,
+        type_hash: 0,
+        len: Tasks::LEN,
+    };
+    let nowhere = Block {
+        index: 0,
+        generation: 0,
+    };
+    let object = Object::create(&arena, spec, |view| Tasks::init(view, nowhere, 0)).unwrap();
+    let table = Tasks::new(object.view());
+    let (low, high) = (Place::default(), Place::default());
+    let all: Vec<_> = (0..2000)
+        .map(|_| table.reserve(&high, arena.me()).unwrap())
+        .collect();
+    let mut last = *all.last().unwrap();
+    all[..all.len() - 1]
+        .iter()
+        .for_each(|held| table.finish(*held));
+    let over = std::sync::Barrier::new(2);
+    thread::scope(|scope| {
+        let looker = scope.spawn(|| {
+            over.wait();
+            (0..LOOKS).all(|_| table.outlook() == Outlook::Unfinished)
+        });
+        over.wait();
+        while !looker.is_finished() {
+            let first = table.reserve(&low, arena.me()).unwrap();
+            table.finish(last);
+            last = table.reserve(&high, arena.me()).unwrap();
+            table.finish(first);
+        }
+        assert!(looker.join().unwrap());
+    });
+    table.finish(last);
+    assert_eq!(table.outlook(), Outlook::Settled(0));
+    drop(object);
+    assert_eq!(arena.stats().bytes_in_use, 0);
 }
