@@ -22,6 +22,10 @@ use std::time::Duration;
 /// a consumer that is killed before its `get` took effect leaves the message to the next one, a producer that is killed
 /// before its `put` took effect has sent nothing. Nobody ever waits for a dead process.
 ///
+/// Items are encoded with serde; plain old data needs no encoding ([`bounded_pod`](Self::bounded_pod)), bytes have calls of their own
+/// ([`Bytes`](crate::Bytes)). Many small items go cheaper in batches ([`put_many`](Self::put_many), [`get_many`](Self::get_many)), large ones
+/// in place ([`Loan`](crate::Loan), [`Ref`](crate::Ref)).
+///
 /// The queue lives as long as there is a handle to it, in a process or in a message. One whose only handle is a message in
 /// itself lives until the family ends, and so do several that are left in each other only.
 ///
