@@ -366,7 +366,7 @@ pub fn reach(
     point: Point,
     unblock: &mut dyn FnMut(),
 ) -> Result<Arrived, String> {
-    let mut steps = point.after;
+    let mut done = 0;
     // Where addresses are not fixed, only the count says which step this is.
     let fixed = whole.steps.first().map(|step| step.pc) == Some(stepper.next()?.pc);
     if fixed
@@ -376,9 +376,11 @@ pub fn reach(
         if stepper.run_to(pc, times, unblock)? != Stop::Stepped {
             return Ok(Arrived::Elsewhere);
         }
-        steps = rest;
+        done = point.after - rest;
     }
-    for _ in 0..steps {
+    let mut on_path = true;
+    while done < point.after {
+        on_path &= !fixed || whole.steps[done].pc == stepper.next()?.pc;
         let mut stop = stepper.step()?;
         if stop == Stop::Blocked {
             unblock();
@@ -387,6 +389,7 @@ pub fn reach(
         if matches!(stop, Stop::Mark | Stop::Ended(_)) {
             return Ok(Arrived::Elsewhere);
         }
+        done += 1;
     }
     if point.asleep {
         return match stepper.step()? {
@@ -397,7 +400,8 @@ pub fn reach(
     let here = stepper.next()?.pc;
     match whole.steps.get(point.after) {
         Some(step) if fixed && step.pc != here => Ok(Arrived::Elsewhere),
-        _ => Ok(Arrived::There),
+        _ if on_path => Ok(Arrived::There),
+        _ => Ok(Arrived::Elsewhere),
     }
 }
 

@@ -38,6 +38,7 @@ pub struct Trace {
     pub steps: Vec<Step>,
     /// True when the victim ended by itself; else it came to its second mark.
     pub ended: Option<End>,
+    arrivals: Vec<u32>,
     maps: Vec<Mapping>,
 }
 
@@ -97,7 +98,12 @@ pub fn trace(stepper: &mut Stepper, unblock: &mut dyn FnMut()) -> Result<Trace, 
             effect,
         });
     };
-    Ok(Trace { steps, ended, maps })
+    Ok(Trace {
+        arrivals: arrivals(&steps),
+        steps,
+        ended,
+        maps,
+    })
 }
 
 fn changes_mappings(syscall: u64) -> bool {
@@ -179,19 +185,34 @@ impl Trace {
 
     /// How a kill point is reached without stepping all the way: run to an address so many
     /// times, then step the rest. `None` when stepping is as good.
+    ///
+    /// A loop that turns more often in one round than in another shifts what is counted. So the
+    /// address is the one come by least among the last steps, and those behind it are stepped,
+    /// where each can be compared.
     pub fn shortcut(&self, n: usize) -> Option<(u64, usize, usize)> {
-        const WORTH: usize = 100;
-        let mut anchor = n.min(self.len().checked_sub(1)?);
+        const STEPPED: usize = 100;
+        let from = n.min(self.len()).checked_sub(STEPPED).filter(|&m| m > 0)?;
         // In a repeated instruction the breakpoint is met once only.
-        while anchor > 0 && self.steps[anchor - 1].pc == self.steps[anchor].pc {
-            anchor -= 1;
-        }
-        let pc = self.steps[anchor].pc;
-        let arrivals = (0..=anchor)
-            .filter(|&j| self.steps[j].pc == pc && (j == 0 || self.steps[j - 1].pc != pc))
-            .count();
-        (arrivals + WORTH < anchor).then_some((pc, arrivals, n - anchor))
+        let anchor = (from..n.min(self.len()))
+            .filter(|&m| self.steps[m].pc != self.steps[m - 1].pc)
+            .min_by_key(|&m| (self.arrivals[m], usize::MAX - m))?;
+        let arrivals = self.arrivals[anchor] as usize;
+        let worth = arrivals + (n - anchor) + STEPPED < n;
+        worth.then_some((self.steps[anchor].pc, arrivals, n - anchor))
     }
+}
+
+/// For each step, how often its instruction has been come by, itself included. A repeated
+/// instruction counts once for all its repetitions.
+fn arrivals(steps: &[Step]) -> Vec<u32> {
+    let mut seen: HashMap<u64, u32> = HashMap::new();
+    let mut last = None;
+    let count = |step: &Step| {
+        let count = seen.entry(step.pc).or_default();
+        *count += u32::from(last.replace(step.pc) != Some(step.pc));
+        *count
+    };
+    steps.iter().map(count).collect()
 }
 
 /// Where a victim is killed: after so many steps, or asleep in the step that follows them.
