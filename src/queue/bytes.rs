@@ -198,9 +198,8 @@ impl Queue<Bytes> {
     fn get_into_until(&self, buffer: &mut [u8], deadline: Deadline) -> Result<usize, GetIntoError> {
         let message = self.take(deadline)?;
         let len = usize::from(message.meta);
-        if !is_in_block(&message)
-            && let Some(buffer) = buffer.get_mut(..len)
-        {
+        let room = buffer.get_mut(..len).filter(|_| !is_in_block(&message));
+        if let Some(buffer) = room {
             self.local.receive_bytes(message, buffer);
             return Ok(len);
         }

@@ -157,9 +157,10 @@ impl<'q, T> Outbox<'q, T> {
             self.items.extend(from.take(room));
             return Ok(());
         }
-        while self.items.len() < room
-            && let Some(item) = from.next()
-        {
+        while self.items.len() < room {
+            let Some(item) = from.next() else {
+                break;
+            };
             let words = &mut self.words[self.items.len() * self.each..][..self.each];
             let staged = C::stage(self.queue, &item, words);
             self.items.push(item);
