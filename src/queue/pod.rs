@@ -103,7 +103,10 @@ impl<T: FromBytes + IntoBytes + Immutable + KnownLayout + Send + 'static> Carry<
     ) -> Option<Staged> {
         if is_inline::<T>() && !is_in_block(message) {
             let bytes = queue.bytes_of(message, size_of::<T>());
-            items.extend(T::read_from_bytes(bytes));
+            items.push(T::new_zeroed());
+            if let Some(item) = items.last_mut() {
+                item.as_mut_bytes().copy_from_slice(bytes);
+            }
             return None;
         }
         let parcel = queue.block_of(message);
