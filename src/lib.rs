@@ -22,8 +22,8 @@ pub use process::{
 };
 pub use queue::{
     Bytes, Codec, GetIntoError, GetManyError, Holds, Iter, JoinableQueue, Loan, OnDeath,
-    PutManyError, Queue, QueueJoinError, Receiver, RecvError, Ref, Rest, SendError, Sender, Task,
-    TaskDoneError, channel,
+    PutManyError, Queue, QueueJoinError, Receiver, RecvError, RecvManyError, Ref, Rest, SendError,
+    SendManyError, Sender, Task, TaskDoneError, channel,
 };
 
 /// Every kind of object that lies in the arena, at the place that its number says.

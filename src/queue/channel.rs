@@ -102,7 +102,7 @@ pub(crate) fn channel_in<T: Serialize + DeserializeOwned>(
 #[derive(Serialize, Deserialize)]
 #[serde(transparent, bound = "")]
 pub struct Sender<T> {
-    end: End<T, SENDERS>,
+    pub(super) end: End<T, SENDERS>,
 }
 
 /// The receiving end of a [`channel`]. Clones are the same end: each item goes to one of them. Senders learn of it when the last
@@ -125,7 +125,7 @@ pub struct Sender<T> {
 #[derive(Serialize, Deserialize)]
 #[serde(transparent, bound = "")]
 pub struct Receiver<T> {
-    end: End<T, RECEIVERS>,
+    pub(super) end: End<T, RECEIVERS>,
 }
 
 impl<T> Clone for Sender<T> {

@@ -37,6 +37,45 @@ fn the_last_sender_is_killed() {
     }
 }
 
+/// Nobody waits: also who only tries is told, in batches as well as one by one.
+#[test]
+fn who_only_tries_is_told_of_the_death() {
+    let _watch = watch();
+    let (sender, receiver) = channel(4).unwrap();
+    let process = start(send_and_stay, (sender, 3));
+    let mut got = Vec::new();
+    while got.len() < 3 {
+        got.extend(receiver.recv_many(3).unwrap());
+    }
+    assert_eq!(got, [0, 1, 2]);
+    process.kill().unwrap();
+    while matches!(
+        receiver.try_recv_many(3).unwrap_err().cause,
+        RecvError::Empty
+    ) {}
+    let over = receiver.recv_many_timeout(3, LONG).unwrap_err().cause;
+    assert!(matches!(over, RecvError::Closed));
+    reap(process);
+
+    let (sender, receiver) = channel(4).unwrap();
+    let (told, ready) = channel(1).unwrap();
+    let process = start(receive_and_stay, (receiver, 1, told));
+    sender.send_many(0..4).unwrap();
+    ready.recv().unwrap();
+    process.kill().unwrap();
+    let closed = loop {
+        match sender.try_send_many(0..4) {
+            Err(full) if full.cause.is_full() => {}
+            Err(error) => break error.cause,
+            Ok(_) => {}
+        }
+    };
+    assert!(matches!(closed, SendError::Closed(())));
+    let closed = sender.send_many_timeout([1], LONG).unwrap_err().cause;
+    assert!(matches!(closed, SendError::Closed(())));
+    reap(process);
+}
+
 #[test]
 fn what_the_last_sender_has_sent_arrives() {
     let _watch = watch();

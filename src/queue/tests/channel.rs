@@ -68,6 +68,45 @@ fn senders_end_when_the_last_receiver_is_gone() {
 }
 
 #[test]
+fn many_at_a_time_until_the_other_side_is_gone() {
+    let (arena, sender, receiver) = channel::<u32>(4);
+    assert_eq!(sender.send_many(0..3).unwrap(), 3);
+    let full = sender.try_send_many(3..6).unwrap_err();
+    assert!(full.sent == 1 && full.cause.is_full());
+    assert_eq!(full.rest.collect::<Vec<_>>(), [4, 5]);
+    let timed = sender.send_many_timeout([9], SOON).unwrap_err();
+    assert!(timed.sent == 0 && timed.cause.is_full());
+    assert_eq!(receiver.recv_many(3).unwrap(), [0, 1, 2]);
+    assert_eq!(receiver.recv_many_timeout(3, SOON).unwrap(), [3]);
+    assert!(receiver.recv_many(0).unwrap().is_empty());
+    let nothing = receiver.try_recv_many(3).unwrap_err().cause;
+    assert!(matches!(nothing, GetError::Empty));
+    sender.send_many([7, 8]).unwrap();
+    drop(sender);
+    assert_eq!(receiver.try_recv_many(9).unwrap(), [7, 8]);
+    for over in [
+        receiver.recv_many(1),
+        receiver.try_recv_many(1),
+        receiver.recv_many_timeout(1, SOON),
+    ] {
+        assert!(matches!(over.unwrap_err().cause, GetError::Closed));
+    }
+    drop(receiver);
+    assert_eq!(in_use(&arena), 0);
+
+    let (_arena, sender, receiver) = channel::<u32>(4);
+    drop(receiver);
+    for closed in [
+        sender.send_many(0..3),
+        sender.try_send_many(0..3),
+        sender.send_many_timeout(0..3, SOON),
+    ] {
+        let closed = closed.unwrap_err();
+        assert!(closed.sent == 0 && closed.cause.is_closed());
+    }
+}
+
+#[test]
 fn who_waits_is_woken() {
     let (_arena, sender, receiver) = channel::<u32>(1);
     thread::scope(|scope| {
