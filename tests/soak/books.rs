@@ -13,9 +13,12 @@ pub struct Books {
     pub got: u64,
     pub redelivered: u64,
     pub in_hands: u64,
-    /// How often each message was surely put, perhaps put (its producer was killed inside `put`), and got.
+    /// How often each message was surely put, perhaps put, and got.
     messages: HashMap<Id, Counts>,
-    /// Per queue: processes killed inside `get`. Each may have taken one message, or left one to be redelivered.
+    /// Of the batches whose producer was killed inside `put`: the first messages.
+    perhaps: Vec<Entry>,
+    /// Per queue: what processes that were killed inside `get` may have taken, or left to be redelivered: so many messages
+    /// at most.
     killed_in_get: HashMap<u8, u64>,
     /// Per queue: messages that came to a process after later ones of the same producer.
     late: HashMap<u8, u64>,
@@ -34,17 +37,15 @@ impl Books {
     pub fn enter(&mut self, entries: &[Entry], last: Option<Entry>) {
         let mut newest: HashMap<(u8, u32), u32> = HashMap::new();
         for entry in entries {
-            let counts = self
-                .messages
-                .entry((entry.queue, entry.producer, entry.seq))
-                .or_default();
             match entry.kind {
                 Kind::Put => {
-                    counts.put += 1;
-                    self.put += 1;
+                    for seq in entry.seq..entry.seq + entry.count {
+                        self.counts(entry, seq).put += 1;
+                        self.put += 1;
+                    }
                 }
                 Kind::Got => {
-                    counts.got += 1;
+                    self.counts(entry, entry.seq).got += 1;
                     self.got += 1;
                     let newest = newest
                         .entry((entry.queue, entry.producer))
@@ -58,29 +59,49 @@ impl Books {
             }
         }
         match last {
-            Some(Entry {
-                kind: Kind::WillPut,
-                queue,
-                producer,
-                seq,
-            }) => {
-                self.messages
-                    .entry((queue, producer, seq))
-                    .or_default()
-                    .perhaps += 1;
-            }
+            Some(
+                entry @ Entry {
+                    kind: Kind::WillPut,
+                    ..
+                },
+            ) => self.perhaps.push(entry),
             Some(Entry {
                 kind: Kind::WillGet,
                 queue,
+                count,
                 ..
-            }) => *self.killed_in_get.entry(queue).or_default() += 1,
+            }) => *self.killed_in_get.entry(queue).or_default() += u64::from(count),
             Some(entry) => self.faults.push(format!("{entry:?} is not open")),
             None => {}
         }
     }
 
+    fn counts(&mut self, entry: &Entry, seq: u32) -> &mut Counts {
+        self.messages
+            .entry((entry.queue, entry.producer, seq))
+            .or_default()
+    }
+
+    /// Of a batch whose producer was killed the first messages were put, and no others. One that arrived shows that those before
+    /// it were.
+    fn settle(&mut self) {
+        for entry in std::mem::take(&mut self.perhaps) {
+            let mut later = false;
+            for seq in (entry.seq..entry.seq + entry.count).rev() {
+                let counts = self.counts(&entry, seq);
+                later |= counts.got > 0;
+                if later {
+                    counts.put += 1;
+                } else {
+                    counts.perhaps += 1;
+                }
+            }
+        }
+    }
+
     /// What does not balance.
     pub fn close(&mut self) -> Vec<String> {
+        self.settle();
         let mut missing: HashMap<u8, Vec<Id>> = HashMap::new();
         for (id, counts) in &self.messages {
             let (least, most) = (counts.put, counts.put + counts.perhaps);
@@ -125,9 +146,14 @@ mod tests {
     use super::*;
 
     fn entry(kind: Kind, producer: u32, seq: u32) -> Entry {
+        batch(kind, producer, seq, 1)
+    }
+
+    fn batch(kind: Kind, producer: u32, seq: u32, count: u32) -> Entry {
         Entry {
             kind,
             queue: 1,
+            count,
             producer,
             seq,
         }
@@ -204,6 +230,27 @@ mod tests {
         assert_eq!(faults(&[(&[], open)]), 0);
         assert_eq!(faults(&[(&[], open), (&gets, None)]), 0);
         assert_eq!(faults(&[(&[], open), (&gets, None), (&gets, None)]), 1);
+    }
+
+    #[test]
+    fn of_a_batch_the_first_arrive() {
+        let open = Some(batch(Kind::WillPut, 7, 0, 3));
+        let got = |seq| entry(Kind::Got, 7, seq);
+        assert_eq!(faults(&[(&[], open), (&[got(0), got(1)], None)]), 0);
+        assert_eq!(faults(&[(&[], open), (&[got(0), got(2)], None)]), 1);
+        assert_eq!(faults(&[(&[], open), (&[got(3)], None)]), 1);
+        let puts = [batch(Kind::Put, 7, 0, 3)];
+        assert_eq!(faults(&[(&puts, None), (&[got(0), got(1)], None)]), 1);
+        let all = [got(0), got(1), got(2)];
+        assert_eq!(faults(&[(&puts, None), (&all, None)]), 0);
+    }
+
+    #[test]
+    fn a_batch_that_was_in_the_hands_of_a_killed_one_is_excused() {
+        let puts = [batch(Kind::Put, 7, 0, 5)];
+        let killed = |count| Some(batch(Kind::WillGet, 0, 0, count));
+        assert_eq!(faults(&[(&puts, None), (&[], killed(5))]), 0);
+        assert_eq!(faults(&[(&puts, None), (&[], killed(4))]), 1);
     }
 
     #[test]

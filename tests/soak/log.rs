@@ -29,6 +29,8 @@ pub enum Kind {
 pub struct Entry {
     pub kind: Kind,
     pub queue: u8,
+    /// How many messages, the first of which follows; in `WillGet` how many at most.
+    pub count: u32,
     /// The number of the process that sent the message, and the message's number in this queue. (0 in `WillGet`.)
     pub producer: u32,
     pub seq: u32,
@@ -39,11 +41,17 @@ impl Entry {
         let Entry {
             kind,
             queue,
+            count,
             producer,
             seq,
         } = self;
         assert!(producer < 1 << 24, "too many processes for an entry");
-        (kind as u64) << 60 | u64::from(queue) << 56 | u64::from(producer) << 32 | u64::from(seq)
+        assert!(
+            seq < 1 << 24 && count < 1 << 8,
+            "too many messages for an entry"
+        );
+        let message = u64::from(producer) << 32 | u64::from(count) << 24 | u64::from(seq);
+        (kind as u64) << 60 | u64::from(queue) << 56 | message
     }
 
     fn from_word(word: u64) -> Option<Entry> {
@@ -54,16 +62,12 @@ impl Entry {
             3 => Kind::WillGet,
             _ => Kind::Got,
         };
-        let (queue, producer, seq) = (
-            (word >> 56) as u8 & 0xf,
-            (word >> 32) as u32 & 0xff_ffff,
-            word as u32,
-        );
         Some(Entry {
             kind,
-            queue,
-            producer,
-            seq,
+            queue: (word >> 56) as u8 & 0xf,
+            count: (word >> 24) as u32 & 0xff,
+            producer: (word >> 32) as u32 & 0xff_ffff,
+            seq: word as u32 & 0xff_ffff,
         })
     }
 }

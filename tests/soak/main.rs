@@ -1,22 +1,26 @@
-//! The soak: eight processes at random work on four queues, one of them killed every few milliseconds and replaced. At the
+//! The soak: eight processes at random work on queues of every make, one of them killed every few milliseconds and replaced. At the
 //! end the books balance: what was put arrived once, whole and in order; the memory is as it was; nobody is left.
 //!
 //! SOAK_MESSAGES says how many are put (100,000), SOAK_SEED repeats the choices of a run (not its timing).
 
 mod books;
+mod item;
 mod log;
+mod queues;
+mod random;
 mod work;
 
 use std::thread;
 use std::time::{Duration, Instant};
 
-use multiprocess::{ExitCode, Process, Queue, active_children, family, spawn};
+use multiprocess::{ExitCode, Process, active_children, family, spawn};
 
 use crate::books::Books;
 use crate::log::{Entry, Kind, Log};
-use crate::work::{Job, NUMBERS, QUEUES, Queues, Random, WORKERS};
+use crate::queues::Queues;
+use crate::random::Random;
+use crate::work::{Job, WORKERS};
 
-const CAPACITIES: [usize; QUEUES] = [3, 64, 1, 16];
 /// Nothing that anybody did in this time: it hangs.
 const STANDSTILL: Duration = Duration::from_secs(120);
 
@@ -110,13 +114,10 @@ impl Drop for Soak {
 
 impl Soak {
     fn start(messages: u64, seed: u64) -> Soak {
-        let numbers = std::array::from_fn(|queue| Queue::bounded(CAPACITIES[queue]).unwrap());
-        let bytes =
-            std::array::from_fn(|queue| Queue::bounded(CAPACITIES[NUMBERS + queue]).unwrap());
         // One process could do it all; the file is sparse.
         let room = 4 * messages as usize + 1_000_000;
         let mut soak = Soak {
-            queues: Queues { numbers, bytes },
+            queues: Queues::new().unwrap(),
             log: Log::create(WORKERS, room).unwrap(),
             room,
             random: Random(seed),
@@ -197,10 +198,11 @@ impl Soak {
         let place = &mut self.places[part];
         while let Some(Entry {
             kind: kind @ (Kind::Put | Kind::Got),
+            count,
             ..
         }) = self.log.read(part, place.read)
         {
-            place.put += u64::from(kind == Kind::Put);
+            place.put += u64::from(count) * u64::from(kind == Kind::Put);
             place.read += 1;
         }
         place.put
@@ -210,14 +212,10 @@ impl Soak {
     fn end(&mut self) {
         self.log.stop();
         self.wait_for(WORKERS / 2..WORKERS);
-        for queue in &self.queues.numbers {
-            queue.close();
-        }
-        for queue in &self.queues.bytes {
-            queue.close();
-        }
+        self.queues.close();
         self.wait_for(0..WORKERS / 2);
         self.check();
+        self.queues.check_tasks();
     }
 
     fn wait_for(&mut self, parts: std::ops::Range<usize>) {
@@ -242,15 +240,16 @@ impl Soak {
         for (part, place) in self.places.iter().enumerate() {
             let ends = place.starts.iter().skip(1).copied().chain([self.room]);
             for (start, end) in place.starts.iter().copied().zip(ends) {
-                let mut entries: Vec<Entry> = (start..end)
-                    .map_while(|at| self.log.read(part, at))
-                    .collect();
-                let is_open = |entry: &Entry| matches!(entry.kind, Kind::WillPut | Kind::WillGet);
-                let mut open = if entries.last().is_some_and(is_open) {
-                    entries.pop()
-                } else {
-                    None
-                };
+                let mut entries = Vec::new();
+                let mut open = None;
+                for entry in (start..end).map_while(|at| self.log.read(part, at)) {
+                    if matches!(entry.kind, Kind::WillPut | Kind::WillGet) {
+                        // What stands behind it was being written down.
+                        open = Some(entry);
+                        break;
+                    }
+                    entries.push(entry);
+                }
                 if end == self.room {
                     // Who ended in order had nothing in its hands: the last intent came to nothing.
                     open = None;

@@ -2,23 +2,17 @@
 
 use std::time::Duration;
 
-use multiprocess::{GetError, PutError, Queue};
+use multiprocess::GetError;
 use serde::{Deserialize, Serialize};
-use serde_bytes::ByteBuf;
 
+use crate::item::Id;
 use crate::log::{Entry, Kind, Log};
+use crate::queues::{Batch, Form, Queues};
+use crate::random::{Random, mix};
 
-/// The first queues carry numbers, the others bytes.
-pub const NUMBERS: usize = 2;
-pub const QUEUES: usize = 4;
 /// Workers: the first half mostly gets, the second half mostly puts.
 pub const WORKERS: usize = 8;
-
-#[derive(Serialize, Deserialize, Clone)]
-pub struct Queues {
-    pub numbers: [Queue<u64>; NUMBERS],
-    pub bytes: [Queue<ByteBuf>; QUEUES - NUMBERS],
-}
+const GETTERS: usize = WORKERS / 2;
 
 #[derive(Serialize, Deserialize)]
 pub struct Job {
@@ -31,6 +25,13 @@ pub struct Job {
     pub log: String,
     pub room: usize,
     pub queues: Queues,
+}
+
+impl Job {
+    /// The queue on which a getter may block without end.
+    fn home(&self, getter: usize) -> usize {
+        (getter + (self.seed % Queues::COUNT as u64) as usize) % Queues::COUNT
+    }
 }
 
 pub fn work(job: Job) {
@@ -47,7 +48,7 @@ pub fn work(job: Job) {
         log,
         job,
         random,
-        sent: [0; QUEUES],
+        sent: [0; Queues::COUNT],
     };
     worker.run();
 }
@@ -57,22 +58,15 @@ struct Worker {
     log: Log,
     at: usize,
     random: Random,
-    sent: [u32; QUEUES],
-}
-
-/// Which form of a call.
-#[derive(Clone, Copy)]
-enum Form {
-    Blocking,
-    Try,
-    Timed(Duration),
+    sent: [u32; Queues::COUNT],
 }
 
 impl Worker {
     fn run(&mut self) {
-        let getter = self.job.part < WORKERS / 2;
+        let part = self.job.part;
+        let getter = part < GETTERS;
         while !self.log.stopped() {
-            let queue = self.random.below(QUEUES as u64) as usize;
+            let queue = self.random.below(Queues::COUNT as u64) as usize;
             let timed = Form::Timed(Duration::from_micros(self.random.below(2000)));
             let form = if self.random.below(2) == 0 {
                 Form::Try
@@ -80,48 +74,60 @@ impl Worker {
                 timed
             };
             let usual = self.random.below(8) != 0;
-            // Who blocks without end is sure to be served: each queue has a getter that never blocks on another one, and
-            // getters never block on a put.
+            // Who blocks without end is sure to be served: by the getter whose home this queue is, who never blocks on another
+            // one; and getters never block on a put.
             if getter == usual {
-                let home = self.job.part % QUEUES == queue && getter;
+                let home = getter && self.job.home(part) == queue;
                 self.get(queue, if home { Form::Blocking } else { form });
             } else {
-                let bounded = getter || self.random.below(4) == 0;
-                self.put(queue, if bounded { form } else { Form::Blocking });
+                let is_home = (0..GETTERS).any(|getter| self.job.home(getter) == queue);
+                let blocking = !getter && is_home && self.random.below(4) != 0;
+                self.put(queue, if blocking { Form::Blocking } else { form });
             }
         }
         if getter {
-            // From its home on: the putters end, and with them the queues, only while each queue has a getter.
-            for next in 0..QUEUES {
-                let queue = (self.job.part + next) % QUEUES;
+            // From its home on: the putters end, and with them the queues, only while each home has its getter.
+            for next in 0..Queues::COUNT {
+                let queue = (self.job.home(part) + next) % Queues::COUNT;
                 while self.get(queue, Form::Blocking) {}
             }
         }
     }
 
+    fn some(&mut self, queue: usize) -> u32 {
+        let most = Queues::most(queue);
+        if self.random.below(2) == 0 {
+            1
+        } else {
+            1 + self.random.below(most.into()) as u32
+        }
+    }
+
     /// `false` when the queue is closed and drained.
     fn get(&mut self, queue: usize, form: Form) -> bool {
-        self.note(Entry {
-            kind: Kind::WillGet,
+        let most = self.some(queue);
+        let entry = |kind, count, producer, seq| Entry {
+            kind,
             queue: queue as u8,
-            producer: 0,
-            seq: 0,
-        });
-        let item = if queue < NUMBERS {
-            get(&self.job.queues.numbers[queue], form).map(Item::Number)
-        } else {
-            get(&self.job.queues.bytes[queue - NUMBERS], form).map(Item::Bytes)
+            count,
+            producer,
+            seq,
         };
-        match item {
-            Ok(item) => {
-                let (producer, seq) = item.id();
-                self.done(Entry {
-                    kind: Kind::Got,
-                    queue: queue as u8,
-                    producer,
-                    seq,
-                });
-                item.check(queue);
+        self.note(0, entry(Kind::WillGet, most, 0, 0));
+        match self.job.queues.get(queue, most, form, &mut self.random) {
+            Ok(items) => {
+                let ids: Vec<Id> = items
+                    .iter()
+                    .map(|item| match item.id(queue) {
+                        Some(id) => id,
+                        None => panic!("a message in queue {queue} is torn: {item:?}"),
+                    })
+                    .collect();
+                // The first last: it stands where the intent stands.
+                for (n, id) in ids.iter().enumerate().rev() {
+                    self.note(n, entry(Kind::Got, 1, id.producer, id.seq));
+                }
+                self.at += ids.len();
             }
             Err(GetError::Empty) => {}
             Err(GetError::Closed) => return false,
@@ -132,142 +138,34 @@ impl Worker {
 
     fn put(&mut self, queue: usize, form: Form) {
         let (producer, seq) = (self.job.process, self.sent[queue]);
-        self.note(Entry {
-            kind: Kind::WillPut,
+        let count = self.some(queue);
+        let entry = |kind, count| Entry {
+            kind,
             queue: queue as u8,
+            count,
             producer,
             seq,
-        });
-        let result = if queue < NUMBERS {
-            let item = number(queue, producer, seq);
-            put(&self.job.queues.numbers[queue], item, form).map_err(without_item)
-        } else {
-            let item = bytes(queue, producer, seq);
-            put(&self.job.queues.bytes[queue - NUMBERS], item, form).map_err(without_item)
         };
-        match result {
-            Ok(()) => {
-                self.sent[queue] += 1;
-                self.done(Entry {
-                    kind: Kind::Put,
-                    queue: queue as u8,
-                    producer,
-                    seq,
-                });
+        self.note(0, entry(Kind::WillPut, count));
+        let first = Id {
+            queue,
+            producer,
+            seq,
+        };
+        let batch = Batch { first, count };
+        match self.job.queues.put(batch, form, &mut self.random) {
+            Ok(0) => {}
+            Ok(sent) => {
+                self.sent[queue] += sent;
+                self.note(0, entry(Kind::Put, sent));
+                self.at += 1;
             }
-            Err(None) => {}
-            Err(Some(error)) => panic!("put into queue {queue}: {error}"),
+            Err(error) => panic!("put into queue {queue}: {error}"),
         }
     }
 
     /// What is about to be done: replaced when it is done, or by the next intent when nothing came of it.
-    fn note(&self, entry: Entry) {
-        self.log.write(self.job.part, self.at, entry);
+    fn note(&self, behind: usize, entry: Entry) {
+        self.log.write(self.job.part, self.at + behind, entry);
     }
-
-    fn done(&mut self, entry: Entry) {
-        self.note(entry);
-        self.at += 1;
-    }
-}
-
-fn get<T: Serialize + for<'de> Deserialize<'de>>(
-    queue: &Queue<T>,
-    form: Form,
-) -> Result<T, GetError> {
-    match form {
-        Form::Blocking => queue.get(),
-        Form::Try => queue.try_get(),
-        Form::Timed(time) => queue.get_timeout(time),
-    }
-}
-
-fn put<T: Serialize + for<'de> Deserialize<'de>>(
-    queue: &Queue<T>,
-    item: T,
-    form: Form,
-) -> Result<(), PutError<T>> {
-    match form {
-        Form::Blocking => queue.put(item),
-        Form::Try => queue.try_put(item),
-        Form::Timed(time) => queue.put_timeout(item, time),
-    }
-}
-
-/// Nothing, when the queue was full or closed.
-fn without_item<T>(error: PutError<T>) -> Option<String> {
-    (!error.is_full() && !error.is_closed()).then(|| error.to_string())
-}
-
-/// `producer:24 | seq:24 | check:16`
-fn number(queue: usize, producer: u32, seq: u32) -> u64 {
-    let id = u64::from(producer) << 24 | u64::from(seq);
-    id << 16 | mix(id ^ (queue as u64) << 60) & 0xffff
-}
-
-/// Producer, number, and a length and bytes that follow from them.
-fn bytes(queue: usize, producer: u32, seq: u32) -> ByteBuf {
-    let mut random = Random(mix(u64::from(producer) << 32 | u64::from(seq)) ^ queue as u64);
-    let most = [16, 300, 5_000, 70_000][[0, 1, 1, 1, 1, 2, 2, 3][random.below(8) as usize]];
-    let len = random.below(most) as usize;
-    let mut bytes = Vec::with_capacity(8 + len + 8);
-    bytes.extend(producer.to_le_bytes());
-    bytes.extend(seq.to_le_bytes());
-    while bytes.len() < 8 + len {
-        bytes.extend(random.next().to_le_bytes());
-    }
-    bytes.truncate(8 + len);
-    ByteBuf::from(bytes)
-}
-
-/// What was got.
-enum Item {
-    Number(u64),
-    Bytes(ByteBuf),
-}
-
-impl Item {
-    fn id(&self) -> (u32, u32) {
-        match self {
-            Item::Number(number) => ((number >> 40) as u32, (number >> 16) as u32 & 0xff_ffff),
-            Item::Bytes(bytes) => {
-                let word = |at: usize| bytes.get(at..at + 4).and_then(|word| word.try_into().ok());
-                let word = |at| u32::from_le_bytes(word(at).expect("eight bytes at least"));
-                (word(0), word(4))
-            }
-        }
-    }
-
-    /// Whether all of it is what its producer made.
-    fn check(self, queue: usize) {
-        let (producer, seq) = self.id();
-        let whole = match self {
-            Item::Number(number) => number == self::number(queue, producer, seq),
-            Item::Bytes(bytes) => bytes == self::bytes(queue, producer, seq),
-        };
-        assert!(
-            whole,
-            "message {seq} of process {producer} in queue {queue} is torn"
-        );
-    }
-}
-
-/// SplitMix64: <https://prng.di.unimi.it/splitmix64.c>
-pub struct Random(pub u64);
-
-impl Random {
-    pub fn next(&mut self) -> u64 {
-        self.0 = self.0.wrapping_add(0x9e37_79b9_7f4a_7c15);
-        mix(self.0)
-    }
-
-    pub fn below(&mut self, end: u64) -> u64 {
-        self.next() % end
-    }
-}
-
-fn mix(mut z: u64) -> u64 {
-    z = (z ^ z >> 30).wrapping_mul(0xbf58_476d_1ce4_e5b9);
-    z = (z ^ z >> 27).wrapping_mul(0x94d0_49bb_1331_11eb);
-    z ^ z >> 31
 }
