@@ -306,6 +306,10 @@ impl Table {
 
     fn plain_and_batches(&mut self) {
         type Small = ByteArray<64>;
+        self.case("64B 1to1, Pod", Speed(8.0), "pipe", |t| {
+            let rival = kernel::<Small>(Kernel::Pipe);
+            (t.team(1, whole::plain(CAPACITY)), t.team(1, rival))
+        });
         self.case("64B 1to1, Pod", Speed(1.0), "crossbeam threads", |t| {
             let rival = crossbeam::<Plain>(1, CAPACITY);
             (t.team(1, whole::plain(CAPACITY)), t.team(1, rival))
