@@ -1,10 +1,13 @@
 #!/usr/bin/env bash
-# The examples, as the README has them; the pipeline once undisturbed and once with a worker killed.
+# The examples, as the README has them; two of them once undisturbed and once with a worker killed.
 set -euo pipefail
 cd "$(dirname "$0")/.."
 set -x
 cargo run --release --example hello
 cargo run --release --example survive
 cargo run --release --example channel -- src
+cargo run --release --example tasks -- src
+cargo run --release --example tasks -- src --kill-worker
+cargo run --release --example frames
 cargo run --release --example pipeline -- src
 cargo run --release --example pipeline -- src --kill-worker

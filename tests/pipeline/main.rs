@@ -1,6 +1,7 @@
 //! The example that is the main job, run as a person would run it: undisturbed, with a file that nobody can read, with a
 //! worker killed, with a file that kills workers, and ended by Ctrl-C. And its parts by themselves.
 
+#[path = "../common/program.rs"]
 mod program;
 
 #[allow(dead_code, reason = "only a part of it is tested by itself")]
@@ -30,7 +31,22 @@ use rustix::process::Signal;
 
 use crate::ledger::{Difference, Ledger};
 use crate::messages::Outcome;
-use crate::program::{Folder, Program, run};
+use crate::program::{End, Folder, Program};
+
+const EXAMPLE: &str = "pipeline";
+
+fn with_root<'a>(root: &'a Path, arguments: &[&'a str]) -> Vec<&'a OsStr> {
+    let rest = arguments.iter().map(|argument| OsStr::new(*argument));
+    [root.as_os_str()].into_iter().chain(rest).collect()
+}
+
+fn start(root: &Path, arguments: &[&str]) -> Program {
+    Program::start(EXAMPLE, &with_root(root, arguments))
+}
+
+fn run(root: &Path, arguments: &[&str]) -> End {
+    program::run(EXAMPLE, &with_root(root, arguments))
+}
 
 /// Some hundred files of all kinds; gives their contents by path.
 fn plant(root: &Path) -> BTreeMap<Vec<u8>, Vec<u8>> {
@@ -226,7 +242,7 @@ fn ctrl_c_ends_everybody() {
     let folder = Folder::new("interrupt");
     plant_endless(&folder.path);
     for wait in [0, 10, 50, 500] {
-        let program = Program::start(&folder.path, &["--workers", "2"]);
+        let mut program = start(&folder.path, &["--workers", "2"]);
         program.wait_for_processes(4);
         thread::sleep(Duration::from_millis(wait));
         program.signal_group(Signal::INT);
@@ -245,7 +261,7 @@ fn ctrl_c_ends_everybody() {
 fn a_signal_to_the_parent_alone_is_enough() {
     let folder = Folder::new("terminate");
     plant_endless(&folder.path);
-    let program = Program::start(&folder.path, &["--workers", "2"]);
+    let mut program = start(&folder.path, &["--workers", "2"]);
     program.wait_for_processes(4);
     thread::sleep(Duration::from_millis(200));
     program.signal(Signal::TERM);
@@ -257,7 +273,7 @@ fn a_signal_to_the_parent_alone_is_enough() {
 fn nobody_outlives_a_killed_parent() {
     let folder = Folder::new("orphans");
     plant_endless(&folder.path);
-    let program = Program::start(&folder.path, &["--workers", "2"]);
+    let program = start(&folder.path, &["--workers", "2"]);
     program.wait_for_processes(4);
     program.signal(Signal::KILL);
     program.wait_for_processes(0);

@@ -1,5 +1,8 @@
-//! Finds the example's program, runs it in a process group of its own, and sees that nobody is left of it.
+//! Finds an example's program, runs it in a process group of its own, and sees that nobody is left of it.
 
+#![allow(dead_code, reason = "each test takes its part")]
+
+use std::ffi::OsStr;
 use std::fs::{self, File};
 use std::os::unix::process::CommandExt;
 use std::path::{Path, PathBuf};
@@ -21,7 +24,7 @@ pub struct Folder {
 impl Folder {
     pub fn new(name: &str) -> Folder {
         let path = Path::new(env!("CARGO_TARGET_TMPDIR"))
-            .join(format!("pipeline-{name}-{}", std::process::id()));
+            .join(format!("example-{name}-{}", std::process::id()));
         fs::create_dir_all(&path).unwrap();
         Folder { path }
     }
@@ -33,24 +36,18 @@ impl Drop for Folder {
     }
 }
 
-/// The example's program. `cargo test` builds it with the tests, but `cargo test --test pipeline` does not: cargo is asked
-/// to see that it is there and new.
-fn program() -> &'static Path {
-    static PROGRAM: OnceLock<PathBuf> = OnceLock::new();
-    PROGRAM.get_or_init(|| {
+/// The folder of the examples' programs. `cargo test` builds them with the tests, but `cargo test --test pipeline` does not:
+/// cargo is asked to see that they are there and new.
+fn programs() -> &'static Path {
+    static PROGRAMS: OnceLock<PathBuf> = OnceLock::new();
+    PROGRAMS.get_or_init(|| {
         let test = std::env::current_exe().unwrap();
         // target[/TRIPLE]/PROFILE/deps/pipeline-HASH
         let profile = test.ancestors().nth(2).unwrap();
         let mut target = profile.parent().unwrap();
         if let Some(cargo) = std::env::var_os("CARGO") {
             let mut build = Command::new(cargo);
-            build.args([
-                "build",
-                "--quiet",
-                "--example",
-                "pipeline",
-                "--manifest-path",
-            ]);
+            build.args(["build", "--quiet", "--examples", "--manifest-path"]);
             build.arg(concat!(env!("CARGO_MANIFEST_DIR"), "/Cargo.toml"));
             build.args([
                 "--profile",
@@ -72,7 +69,7 @@ fn program() -> &'static Path {
                 .unwrap();
             assert!(status.success(), "{build:?}: {status}");
         }
-        profile.join("examples/pipeline")
+        profile.join("examples")
     })
 }
 
@@ -84,9 +81,9 @@ pub struct End {
     pub err: String,
 }
 
-/// Runs it to its end, which must leave nobody behind.
-pub fn run(root: &Path, arguments: &[&str]) -> End {
-    let (end, left) = Program::start(root, arguments).end();
+/// Runs an example to its end, which must leave nobody behind.
+pub fn run(example: &str, arguments: &[&OsStr]) -> End {
+    let (end, left) = Program::start(example, arguments).end();
     assert_eq!(left, 0, "processes left behind: {end:?}");
     end
 }
@@ -94,16 +91,15 @@ pub fn run(root: &Path, arguments: &[&str]) -> End {
 /// A running program and its process group.
 pub struct Program {
     child: Child,
-    /// Outside the folder that is hashed.
+    /// Outside the folder that the program looks at.
     output: Folder,
 }
 
 impl Program {
-    pub fn start(root: &Path, arguments: &[&str]) -> Program {
+    pub fn start(example: &str, arguments: &[&OsStr]) -> Program {
         let unique = format!("output-{:?}-{:?}", thread::current().id(), Instant::now());
         let output = Folder::new(&unique.replace(|c: char| !c.is_alphanumeric(), "-"));
-        let child = Command::new(program())
-            .arg(root)
+        let child = Command::new(programs().join(example))
             .args(arguments)
             .stdin(Stdio::null())
             .stdout(File::create(output.path.join("out")).unwrap())
@@ -127,30 +123,34 @@ impl Program {
         kill_process_group(self.pid(), signal).unwrap();
     }
 
-    /// How many processes of the group live (a zombie does not).
-    fn living(&self) -> usize {
+    /// The processes of the group that live (a zombie does not).
+    fn living(&self) -> Vec<Pid> {
         let group = self.pid().as_raw_nonzero().to_string();
-        let lives = |entry: fs::DirEntry| -> Option<bool> {
-            entry.file_name().to_str()?.parse::<u32>().ok()?;
+        let lives = |entry: fs::DirEntry| -> Option<Pid> {
+            let pid = entry.file_name().to_str()?.parse().ok()?;
             let stat = fs::read_to_string(entry.path().join("stat")).ok()?;
             // pid (name) state parent group ..
             let fields: Vec<&str> = stat.rsplit_once(')')?.1.split_whitespace().collect();
-            Some(fields[2] == group && !matches!(fields[0], "Z" | "X"))
+            (fields[2] == group && !matches!(fields[0], "Z" | "X")).then(|| Pid::from_raw(pid))?
         };
-        fs::read_dir("/proc")
-            .unwrap()
-            .filter_map(|entry| lives(entry.unwrap()))
-            .filter(|lives| *lives)
-            .count()
+        let entries = fs::read_dir("/proc").unwrap();
+        entries.filter_map(|entry| lives(entry.unwrap())).collect()
+    }
+
+    /// Its processes but the first.
+    pub fn children(&self) -> Vec<Pid> {
+        let mut pids = self.living();
+        pids.retain(|pid| *pid != self.pid());
+        pids
     }
 
     /// Waits until so many processes of the group live.
     pub fn wait_for_processes(&self, count: usize) {
         let begun = Instant::now();
-        while self.living() != count {
+        while self.living().len() != count {
             assert!(
                 begun.elapsed() < GUARD,
-                "{} processes instead of {count}",
+                "{:?} instead of {count} processes",
                 self.living()
             );
             thread::sleep(Duration::from_millis(1));
@@ -158,7 +158,7 @@ impl Program {
     }
 
     /// Waits for its end; says also how many of its processes are left then.
-    pub fn end(mut self) -> (End, usize) {
+    pub fn end(&mut self) -> (End, usize) {
         let begun = Instant::now();
         let status = loop {
             if let Some(status) = self.child.try_wait().unwrap() {
@@ -171,7 +171,7 @@ impl Program {
             );
             thread::sleep(Duration::from_millis(1));
         };
-        let left = self.living();
+        let left = self.living().len();
         let (out, err) = self.said();
         (
             End {
