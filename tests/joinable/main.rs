@@ -1,7 +1,6 @@
 //! Queues that are waited for, between real processes: what consumers did not finish when they were killed is done by others
 //! or reported, and nobody waits for ever.
 
-use std::sync::mpsc::{self, RecvTimeoutError};
 use std::thread;
 use std::time::Duration;
 
@@ -12,24 +11,12 @@ use multiprocess::{
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 
-/// Nothing here takes this long.
-const LONG: Duration = Duration::from_secs(100);
+#[path = "../common/guard.rs"]
+mod guard;
+
+use guard::{LONG, watch};
+
 const SOON: Duration = Duration::from_millis(20);
-
-/// Ends this process with its daemons when a test hangs.
-struct Watch(#[allow(dead_code)] mpsc::Sender<()>);
-
-fn watch() -> Watch {
-    let (sender, receiver) = mpsc::channel();
-    let test = thread::current().name().unwrap_or("?").to_string();
-    thread::spawn(move || {
-        if receiver.recv_timeout(LONG) == Err(RecvTimeoutError::Timeout) {
-            eprintln!("{test} hangs");
-            std::process::abort();
-        }
-    });
-    Watch(sender)
-}
 
 fn start<A, R>(function: fn(A) -> R, arguments: A) -> Process<R>
 where

@@ -82,6 +82,14 @@ fn digest(planted: &BTreeMap<Vec<u8>, Vec<u8>>) -> String {
     hasher.finalize().to_string()
 }
 
+/// All of them were counted and hashed, and nothing else.
+fn assert_all_hashed(end: &End, planted: &BTreeMap<Vec<u8>, Vec<u8>>) {
+    let files = format!("{} files", planted.len());
+    assert!(end.out.contains(&files), "{end:?}");
+    let digest = format!("digest: {}", digest(planted));
+    assert!(end.out.contains(&digest), "{end:?}");
+}
+
 #[test]
 fn every_file_is_hashed_once() {
     let folder = Folder::new("all");
@@ -100,14 +108,7 @@ fn every_file_is_hashed_once() {
     for arguments in [&[][..], &["--workers", "1"], &["--workers", "5"]] {
         let end = run(&folder.path, arguments);
         assert_eq!(end.code, Some(0), "{end:?}");
-        assert!(
-            end.out.contains(&format!("{} files", planted.len())),
-            "{end:?}"
-        );
-        assert!(
-            end.out.contains(&format!("digest: {}", digest(&planted))),
-            "{end:?}"
-        );
+        assert_all_hashed(&end, &planted);
         assert!(
             end.out
                 .contains("the digests of the three passes are equal"),
@@ -152,17 +153,10 @@ fn what_cannot_be_read_is_named_and_costs_nothing_else() {
 
     let end = run(&folder.path, &[]);
     assert_eq!(end.code, Some(0), "{end:?}");
-    assert!(
-        end.out.contains(&format!("{} files", planted.len())),
-        "{end:?}"
-    );
+    assert_all_hashed(&end, &planted);
     assert!(end.out.contains(", 1 unreadable"), "{end:?}");
     assert!(
         end.out.contains("unreadable: File name too long"),
-        "{end:?}"
-    );
-    assert!(
-        end.out.contains(&format!("digest: {}", digest(&planted))),
         "{end:?}"
     );
 }
@@ -179,14 +173,7 @@ fn a_killed_worker_costs_nothing() {
             1,
             "{end:?}"
         );
-        assert!(
-            end.out.contains(&format!("{} files", planted.len())),
-            "{end:?}"
-        );
-        assert!(
-            end.out.contains(&format!("digest: {}", digest(&planted))),
-            "{end:?}"
-        );
+        assert_all_hashed(&end, &planted);
         assert!(
             end.out
                 .contains("the digests of the three passes are equal"),
@@ -202,20 +189,13 @@ fn a_file_that_kills_workers_is_the_only_one_lost() {
     fs::write(folder.path.join("dir2/poison"), "deadly").unwrap();
     let end = run(&folder.path, &["--crash-on", "poison", "--once"]);
     assert_eq!(end.code, Some(1), "{end:?}");
-    assert!(
-        end.out.contains(&format!("{} files", planted.len())),
-        "{end:?}"
-    );
+    assert_all_hashed(&end, &planted);
     assert!(end.out.contains(", 1 lost"), "{end:?}");
     assert_eq!(
         end.out
             .matches("was killed by signal 6; dir2/poison in its hands: lost")
             .count(),
         3,
-        "{end:?}"
-    );
-    assert!(
-        end.out.contains(&format!("digest: {}", digest(&planted))),
         "{end:?}"
     );
 

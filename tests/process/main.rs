@@ -4,7 +4,6 @@
 
 use std::io::{Read, Seek, Write};
 use std::os::fd::AsFd;
-use std::sync::mpsc::{self, RecvTimeoutError};
 use std::thread;
 use std::time::Duration;
 
@@ -15,25 +14,11 @@ use multiprocess::{
 use serde::{Deserialize, Serialize};
 
 mod ends;
+#[path = "../common/guard.rs"]
+mod guard;
 mod kin;
 
-/// Nothing here takes this long.
-const LONG: Duration = Duration::from_secs(100);
-
-/// Ends this process with its daemons when a test hangs.
-struct Watch(#[allow(dead_code)] mpsc::Sender<()>);
-
-fn watch() -> Watch {
-    let (sender, receiver) = mpsc::channel();
-    let test = thread::current().name().unwrap_or("?").to_string();
-    thread::spawn(move || {
-        if receiver.recv_timeout(LONG) == Err(RecvTimeoutError::Timeout) {
-            eprintln!("{test} hangs");
-            std::process::abort();
-        }
-    });
-    Watch(sender)
-}
+use guard::{LONG, watch};
 
 fn daemon() -> multiprocess::Builder {
     Process::builder().daemon(true)

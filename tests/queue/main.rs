@@ -4,7 +4,6 @@
 #![allow(unsafe_code, reason = "to stop and kill processes")]
 
 use std::panic::{AssertUnwindSafe, catch_unwind};
-use std::sync::mpsc::{self, RecvTimeoutError};
 use std::thread;
 use std::time::Duration;
 
@@ -13,28 +12,15 @@ use serde::de::{Deserialize, Deserializer};
 use serde::ser::{Serialize, Serializer};
 
 mod bad_input;
+#[path = "../common/guard.rs"]
+mod guard;
 mod promises;
 mod rows;
 
-/// Nothing here takes this long.
-const LONG: Duration = Duration::from_secs(100);
+use guard::{LONG, watch};
+
 /// Long enough for a process to have gone to sleep, most of the time; nothing depends on it.
 const SOON: Duration = Duration::from_millis(20);
-
-/// Ends this process with its daemons when a test hangs.
-struct Watch(#[allow(dead_code)] mpsc::Sender<()>);
-
-fn watch() -> Watch {
-    let (sender, receiver) = mpsc::channel();
-    let test = thread::current().name().unwrap_or("?").to_string();
-    thread::spawn(move || {
-        if receiver.recv_timeout(LONG) == Err(RecvTimeoutError::Timeout) {
-            eprintln!("{test} hangs");
-            std::process::abort();
-        }
-    });
-    Watch(sender)
-}
 
 /// A child that ends with this process, whatever fails.
 fn start<A: Serialize + serde::de::DeserializeOwned, R: Serialize + serde::de::DeserializeOwned>(

@@ -16,16 +16,7 @@ impl Model {
             }
             Pc::G0Take => {
                 let k = x.slots[usize::from(q.j)].take;
-                if k.state() == FREE {
-                    self.scan_on(&mut q);
-                } else {
-                    q.k = k;
-                    q.pc = if k.state() == ORPHAN {
-                        Pc::G0Cas
-                    } else {
-                        Pc::G0Dead
-                    };
-                }
+                self.scan_from(&mut q, k);
             }
             Pc::G0Dead => {
                 if self.is_dead(x, q.k.owner()) || self.bug(Bug::StealFromLiving) {
@@ -39,15 +30,10 @@ impl Model {
             // The answer was about the owner of this word only if the word still stands.
             Pc::G0Again => {
                 let k = x.slots[usize::from(q.j)].take;
-                if k == q.k || k.state() == FREE {
+                if k == q.k {
                     self.scan_on(&mut q);
                 } else {
-                    q.k = k;
-                    q.pc = if k.state() == ORPHAN {
-                        Pc::G0Cas
-                    } else {
-                        Pc::G0Dead
-                    };
+                    self.scan_from(&mut q, k);
                 }
             }
             Pc::G0Cas => {
@@ -369,6 +355,20 @@ impl Model {
         slot.acked = true;
         slot.take = Word::new(lap, FREE, 0);
         Ok(())
+    }
+
+    /// The scan has found this word in a slot.
+    fn scan_from(&self, q: &mut Proc, k: Word) {
+        if k.state() == FREE {
+            self.scan_on(q);
+        } else {
+            q.k = k;
+            q.pc = if k.state() == ORPHAN {
+                Pc::G0Cas
+            } else {
+                Pc::G0Dead
+            };
+        }
     }
 
     fn scan_on(&self, q: &mut Proc) {

@@ -52,129 +52,56 @@ fn small(cfg: Config, deaths: u8) -> Vec<Config> {
 const QUICK: usize = 4_000_000;
 const LARGE: usize = 150_000_000;
 
+/// What is put, what is got, and how many die at most.
+type Roles = (&'static [u8], &'static [u8], u8);
+
+/// As it is; with hints that others correct; and with somebody who closes.
+fn check_roles(plain: Roles, hints: Roles, closer: Roles) {
+    let of = |(put, get, _): Roles| Config {
+        put,
+        get,
+        ..Config::default()
+    };
+    check(QUICK, &small(of(plain), plain.2));
+    let with_hints = Config {
+        hints: true,
+        ..of(hints)
+    };
+    check(QUICK, &small(with_hints, hints.2));
+    let with_closer = Config {
+        closer: true,
+        ..of(closer)
+    };
+    check(QUICK, &small(with_closer, closer.2));
+}
+
 #[test]
 fn one_to_one() {
-    let c = Config::default();
-    check(
-        QUICK,
-        &small(
-            Config {
-                put: &[3],
-                get: &[3],
-                ..c
-            },
-            2,
-        ),
-    );
-    check(
-        QUICK,
-        &small(
-            Config {
-                put: &[3],
-                get: &[3],
-                hints: true,
-                ..c
-            },
-            1,
-        ),
-    );
-    check(
-        QUICK,
-        &small(
-            Config {
-                put: &[2],
-                get: &[2],
-                closer: true,
-                ..c
-            },
-            2,
-        ),
-    );
+    check_roles((&[3], &[3], 2), (&[3], &[3], 1), (&[2], &[2], 2));
 }
 
 #[test]
 fn three_producers_one_consumer() {
-    let c = Config {
-        put: &[1, 1, 1],
-        ..Config::default()
-    };
-    check(QUICK, &small(Config { get: &[2], ..c }, 2));
-    check(
-        QUICK,
-        &small(
-            Config {
-                get: &[1],
-                hints: true,
-                ..c
-            },
-            1,
-        ),
-    );
-    check(
-        QUICK,
-        &small(
-            Config {
-                get: &[1],
-                closer: true,
-                ..c
-            },
-            1,
-        ),
-    );
+    const PUT: &[u8] = &[1, 1, 1];
+    check_roles((PUT, &[2], 2), (PUT, &[1], 1), (PUT, &[1], 1));
 }
 
 #[test]
 fn one_producer_three_consumers() {
-    let c = Config {
-        get: &[1, 1, 1],
-        ..Config::default()
-    };
-    check(QUICK, &small(Config { put: &[2], ..c }, 2));
-    check(
-        QUICK,
-        &small(
-            Config {
-                put: &[1],
-                hints: true,
-                ..c
-            },
-            1,
-        ),
-    );
-    check(
-        QUICK,
-        &small(
-            Config {
-                put: &[1],
-                closer: true,
-                ..c
-            },
-            1,
-        ),
-    );
+    const GET: &[u8] = &[1, 1, 1];
+    check_roles((&[2], GET, 2), (&[1], GET, 1), (&[1], GET, 1));
 }
 
 #[test]
 fn two_producers_two_consumers() {
-    let c = Config {
-        put: &[1, 1],
-        get: &[1, 1],
+    const BOTH: &[u8] = &[1, 1];
+    check_roles((BOTH, BOTH, 2), (BOTH, BOTH, 1), (BOTH, BOTH, 1));
+    let more = Config {
+        put: &[2, 1],
+        get: &[2, 1],
         ..Config::default()
     };
-    check(QUICK, &small(c, 2));
-    check(QUICK, &small(Config { hints: true, ..c }, 1));
-    check(QUICK, &small(Config { closer: true, ..c }, 1));
-    check(
-        QUICK,
-        &small(
-            Config {
-                put: &[2, 1],
-                get: &[2, 1],
-                ..c
-            },
-            1,
-        ),
-    );
+    check(QUICK, &small(more, 1));
 }
 
 #[test]

@@ -111,11 +111,28 @@ impl Slot {
     }
 }
 
-/// Where a process stands: the shared access it makes *next*.
-#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Debug, Default)]
-#[repr(u8)]
-pub enum Pc {
-    #[default]
+macro_rules! places {
+    ($first:ident, $($other:ident,)*) => {
+        /// Where a process stands: the shared access it makes *next*.
+        #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Debug, Default)]
+        #[repr(u8)]
+        pub enum Pc {
+            #[default]
+            $first,
+            $($other,)*
+        }
+
+        impl Pc {
+            fn from(n: u8) -> Pc {
+                const ALL: &[Pc] = &[Pc::$first, $(Pc::$other,)*];
+                debug_assert_eq!(ALL[usize::from(n)] as u8, n);
+                ALL[usize::from(n)]
+            }
+        }
+    };
+}
+
+places! {
     Done,
     // put
     Put,
@@ -188,83 +205,6 @@ pub enum Pc {
     SRecycle,
     // close
     Close,
-}
-
-impl Pc {
-    fn from(n: u8) -> Pc {
-        const ALL: [Pc; 65] = {
-            use Pc::*;
-            [
-                Done,
-                Put,
-                P1Claim,
-                P1Hint,
-                P2Take,
-                P2TakerDead,
-                P2Bump,
-                P2Orphan,
-                P2Pub,
-                P2ClaimerDead,
-                P2ClaimAgain,
-                P2PubAgain,
-                P2Skip,
-                P3Cas,
-                P4Closed,
-                P4Abort,
-                B1Claim,
-                B2Take,
-                B3Cas,
-                P5First,
-                P5Second,
-                P6Commit,
-                P7Hint,
-                Get,
-                G0Take,
-                G0Dead,
-                G0Again,
-                G0Cas,
-                G0Seen,
-                G1Pub,
-                G1Hint,
-                G1Claim,
-                G1Flag,
-                G1ClaimAgain,
-                G1Dead,
-                G1PubAgain,
-                G1Skip,
-                G2Take,
-                G2Cas,
-                G3Hint,
-                H0Deaths,
-                H1Pub,
-                H2Take,
-                H3Cas,
-                G4First,
-                G4Second,
-                H4First,
-                H4Second,
-                G5Ack,
-                H5Ack,
-                Look,
-                LookDead,
-                LookAgain,
-                LookBump,
-                Idle,
-                SClaim,
-                SClaimDead,
-                SPub,
-                SSkip,
-                STake,
-                STakeDead,
-                SOrphan,
-                SBump,
-                SRecycle,
-                Close,
-            ]
-        };
-        debug_assert_eq!(ALL[usize::from(n)] as u8, n);
-        ALL[usize::from(n)]
-    }
 }
 
 impl Pc {

@@ -9,27 +9,19 @@ use std::os::unix::fs::{MetadataExt, PermissionsExt};
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output, Stdio};
 use std::sync::Mutex;
-use std::sync::mpsc::{self, RecvTimeoutError};
 use std::thread;
 use std::time::Duration;
 
 use multiprocess::{Error, ExitCode, Fd, Process, spawn};
 
+#[path = "../common/guard.rs"]
+mod guard;
 mod program_file;
 
-/// Ends this process with its daemons when a test hangs.
-struct Watch(#[allow(dead_code)] mpsc::Sender<()>);
+use guard::{Watch, watch_for};
 
 fn watch() -> Watch {
-    let (sender, receiver) = mpsc::channel();
-    let test = thread::current().name().unwrap_or("?").to_string();
-    thread::spawn(move || {
-        if receiver.recv_timeout(Duration::from_secs(200)) == Err(RecvTimeoutError::Timeout) {
-            eprintln!("{test} hangs");
-            std::process::abort();
-        }
-    });
-    Watch(sender)
+    watch_for(Duration::from_secs(200))
 }
 
 /// Where the test program is; still so when the file was replaced.

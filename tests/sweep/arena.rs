@@ -236,10 +236,7 @@ fn getting_a_queue_out_of_a_queue() {
         victim: &|parcel: &mut Parcel| spawn(get_queue, parcel.outer.clone()).expect("spawn"),
         unblock: None,
         steady: true,
-        check: &|parcel: Parcel, _| match parcel.arrived() {
-            true => Outcome::NotDone,
-            false => Outcome::Done,
-        },
+        check: &|parcel: Parcel, _| Outcome::from(!parcel.arrived()),
         whole: Outcome::Done,
     }
     .run(&alone);

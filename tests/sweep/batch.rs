@@ -63,10 +63,7 @@ fn after_put(mut ring: Ring, count: usize, room: usize) -> Outcome {
     let whole = count.min(room);
     assert!(own.len() <= whole);
     ring.refill();
-    match own.len() == whole {
-        true => Outcome::Done,
-        false => Outcome::NotDone,
-    }
+    Outcome::from(own.len() == whole)
 }
 
 /// After a victim that got `count`: all messages but the first ones.
@@ -81,10 +78,7 @@ fn after_get(mut ring: Ring, corpse: Corpse, count: usize) -> Outcome {
     let gone = all.len() - arrived.len();
     assert!(gone <= count);
     ring.refill();
-    match gone == count.min(all.len()) {
-        true => Outcome::Done,
-        false => Outcome::NotDone,
-    }
+    Outcome::from(gone == count.min(all.len()))
 }
 
 fn sweep(

@@ -286,10 +286,7 @@ fn sending_the_last_sender() {
         },
         unblock: None,
         steady: true,
-        check: &|world: Passing, _| match world.arrives() {
-            true => Outcome::Done,
-            false => Outcome::NotDone,
-        },
+        check: &|world: Passing, _| Outcome::from(world.arrives()),
         whole: Outcome::Done,
     }
     .run(&alone);
@@ -313,10 +310,7 @@ fn receiving_the_last_sender() {
         victim: &|world: &mut Passing| spawn(take, world.outer.1.clone()).expect("spawn"),
         unblock: None,
         steady: true,
-        check: &|world: Passing, _| match world.arrives() {
-            true => Outcome::NotDone,
-            false => Outcome::Done,
-        },
+        check: &|world: Passing, _| Outcome::from(!world.arrives()),
         whole: Outcome::Done,
     }
     .run(&alone);

@@ -290,10 +290,7 @@ fn tasks_of_the_dead_are_found() {
             orphaned.world.settled(Ok(()));
             let reaped = orphaned.dead.reap(End::Killed(libc::SIGKILL));
             reaped.expect("the dead consumer");
-            match finished.is_empty() {
-                true => Outcome::Done,
-                false => Outcome::NotDone,
-            }
+            Outcome::from(finished.is_empty())
         },
         whole: Outcome::Done,
     }

@@ -64,10 +64,7 @@ impl World {
         self.goes_on();
         let done = arrived.last() == Some(&VICTIM);
         assert_eq!(arrived[..arrived.len() - usize::from(done)], self.sent);
-        match done {
-            true => Outcome::Done,
-            false => Outcome::NotDone,
-        }
+        Outcome::from(done)
     }
 
     fn after_get(self, corpse: Corpse) -> Outcome {
@@ -255,10 +252,7 @@ fn frames() {
                     assert_eq!(queue.get_many(9).map(|got| got.len()).ok(), Some(CAPACITY));
                 }
                 assert!((filled.min(whole)..=filled.max(whole)).contains(&left));
-                match left == whole {
-                    true => Outcome::Done,
-                    false => Outcome::NotDone,
-                }
+                Outcome::from(left == whole)
             },
             whole: Outcome::Done,
         }

@@ -127,11 +127,7 @@ fn after_second_put(mut ring: Ring, _: Corpse) -> Outcome {
     let done = arrived == with_second;
     assert!(done || arrived == sent, "{arrived:?} of {with_second:?}");
     ring.refill();
-    if done {
-        Outcome::Done
-    } else {
-        Outcome::NotDone
-    }
+    done.into()
 }
 
 #[test]

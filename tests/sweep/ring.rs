@@ -134,11 +134,7 @@ impl Ring {
         assert!(done || arrived == others, "{arrived:?} of {all:?}");
         self.sent.clear();
         self.refill();
-        if done {
-            Outcome::Done
-        } else {
-            Outcome::NotDone
-        }
+        done.into()
     }
 
     /// After a victim that got: all messages, or all but the first.
@@ -153,11 +149,7 @@ impl Ring {
         assert!(done || arrived == *all, "{arrived:?} of {all:?}");
         self.sent.clear();
         self.refill();
-        if done {
-            Outcome::Done
-        } else {
-            Outcome::NotDone
-        }
+        done.into()
     }
 
     /// After a victim that moved no message.

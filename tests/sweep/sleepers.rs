@@ -126,11 +126,7 @@ fn after_put(mut attended: Attended<Got>, _: Corpse) -> Outcome {
     );
     ring.sent.clear();
     ring.refill();
-    if done {
-        Outcome::Done
-    } else {
-        Outcome::NotDone
-    }
+    done.into()
 }
 
 #[test]
@@ -162,11 +158,7 @@ fn after_get(mut attended: Attended<Put>, corpse: Corpse) -> Outcome {
     assert!(put.is_ok(), "{put:?}");
     ring.sent.push_back(SLEEPER);
     ring.after_nothing(corpse);
-    if done {
-        Outcome::Done
-    } else {
-        Outcome::NotDone
-    }
+    done.into()
 }
 
 #[test]

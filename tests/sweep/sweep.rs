@@ -77,6 +77,15 @@ pub enum Outcome {
     Untold,
 }
 
+impl From<bool> for Outcome {
+    fn from(done: bool) -> Self {
+        match done {
+            true => Outcome::Done,
+            false => Outcome::NotDone,
+        }
+    }
+}
+
 /// What survivors can know of the victim when they look at the world.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Corpse {
