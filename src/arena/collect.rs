@@ -48,6 +48,11 @@ impl Arena {
             self.free_unlisted(&dead);
         }
         if tidy || !dead.is_empty() {
+            self.for_each_object(|block| {
+                if let Some((kind, view)) = self.kind_and_view(block) {
+                    kind.tidy(view);
+                }
+            });
             // First: a seat that nobody will take holds nothing.
             self.free_reserved(&dead);
             self.destroy_unheld();

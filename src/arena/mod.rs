@@ -14,6 +14,7 @@ mod members;
 mod object;
 mod pages;
 mod parcel;
+mod parts;
 mod runs;
 mod watch;
 mod words;
@@ -42,6 +43,7 @@ pub(crate) use members::{Dead, Reservation};
 pub(crate) use object::{Kind, Local, Object, ObjectSpec, Shared, View, Visitor, Words};
 pub(crate) use pages::Page;
 pub(crate) use parcel::Parcel;
+pub(crate) use parts::{LARGEST_SMALL, part_room};
 pub(crate) use words::{MAX_MEMBERS, MEMBER_BITS, MemberId};
 
 /// How a family is set up; before its first use.

@@ -24,6 +24,8 @@ pub(crate) trait Kind: Sync {
     fn name(&self) -> &'static str;
     /// Removes every tag of the dead, so that their numbers can be used again. Idempotent, may be killed at any point.
     fn repair(&self, object: View<'_>, dead: &Dead);
+    /// Gives up what nobody needs any more. Now and then, when what the dead left is collected.
+    fn tidy(&self, _: View<'_>) {}
     /// Names every block that belongs to the object.
     fn visit(&self, object: View<'_>, block: &mut Visitor<'_>);
     /// Takes every block out, one by one, making each its own before the object forgets it. Nobody holds the object any

@@ -2,12 +2,13 @@
 #![forbid(unsafe_code)]
 
 use super::carry::{Codec, Holds};
+use super::lane::Taken;
 use super::local::{LocalQueue, Refused};
 use crate::arena::{self, Arena};
 use crate::codec::{self, Serde};
 use crate::error::{Error, GetError, PutError};
 use crate::os::clock::Deadline;
-use crate::ring::{Geometry, Message};
+use crate::ring::Geometry;
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 use std::fmt;
 use std::io;
@@ -100,27 +101,25 @@ impl<T, C> Queue<T, C> {
         if self.local.arena().check().is_err() {
             return 0;
         }
-        let (ring, cursors) = (self.local.ring(), self.local.cursors());
-        let len = ring.len(cursors) + ring.orphans(cursors, self.local.arena());
-        len.min(self.local.capacity()) as usize
+        self.local.len() as usize
     }
 
     /// Whether there is nothing to get. After a `put` returned it is false everywhere until somebody gets that item.
     #[doc(alias = "empty")]
     pub fn is_empty(&self) -> bool {
-        self.len() == 0
+        self.local.arena().check().is_err() || self.local.is_empty()
     }
 
     /// Whether a `put` would have to wait.
     #[doc(alias = "full")]
     pub fn is_full(&self) -> bool {
-        self.local.arena().check().is_ok() && self.local.ring().is_full(self.local.cursors())
+        self.local.arena().check().is_ok() && self.local.is_full()
     }
 
     /// How many items it holds at most; `None` for a queue without a bound.
     #[doc(alias = "maxsize")]
     pub fn capacity(&self) -> Option<usize> {
-        Some(self.local.capacity() as usize)
+        self.local.capacity().map(|capacity| capacity as usize)
     }
 
     /// Ends it for everybody: puts fail from now on, gets succeed until it is drained. Who waits is woken. Idempotent, and
@@ -133,7 +132,7 @@ impl<T, C> Queue<T, C> {
 
     /// Whether somebody has closed it.
     pub fn is_closed(&self) -> bool {
-        self.local.arena().check().is_err() || self.local.ring().closed()
+        self.local.arena().check().is_err() || self.local.is_closed()
     }
 }
 
@@ -162,23 +161,27 @@ impl<T, C: Holds<T>> Queue<T, C> {
         let geometry = Geometry::new(capacity as u64, C::usual_len());
         let local = Arc::new(LocalQueue::create(arena, geometry, type_hash::<T, C>())?);
         arena.register(&local);
-        Ok(Queue {
-            local,
-            items: PhantomData,
-            codec: PhantomData,
-        })
+        Ok(Queue::of(local))
     }
 }
 
 impl<T, C> Queue<T, C> {
+    pub(super) fn of(local: Arc<LocalQueue>) -> Self {
+        Queue {
+            local,
+            items: PhantomData,
+            codec: PhantomData,
+        }
+    }
+
     /// The next message. Until it is received no user code may run.
     #[inline]
-    pub(super) fn take(&self, deadline: Deadline) -> Result<Message, GetError> {
+    pub(super) fn take(&self, deadline: Deadline) -> Result<Taken<'_>, GetError> {
         if self.local.arena().check().is_err() {
             return Err(GetError::ForeignFork);
         }
         match self.local.take_next() {
-            Some(message) => Ok(message),
+            Some(taken) => Ok(taken),
             None => self.local.wait_for_message(deadline).map_err(nothing),
         }
     }
@@ -221,7 +224,7 @@ impl<T, C: Codec<T>> Queue<T, C> {
         if self.local.arena().check().is_err() {
             return Err(PutError::ForeignFork(item));
         }
-        if self.local.ring().closed() {
+        if self.local.is_closed() {
             return Err(PutError::Closed(item));
         }
         C::put(&self.local, item, deadline)
@@ -265,7 +268,7 @@ impl<T, C: Codec<T>> Queue<T, C> {
             return Err(GetError::ForeignFork);
         }
         match self.local.take_next() {
-            Some(message) => C::receive(&self.local, message).map_err(GetError::Decode),
+            Some(taken) => C::receive(&self.local, taken).map_err(GetError::Decode),
             None => self.get_slowly(deadline),
         }
     }
@@ -273,7 +276,7 @@ impl<T, C: Codec<T>> Queue<T, C> {
     #[cold]
     fn get_slowly(&self, deadline: Deadline) -> Result<T, GetError> {
         match self.local.wait_for_message(deadline) {
-            Ok(message) => C::receive(&self.local, message).map_err(GetError::Decode),
+            Ok(taken) => C::receive(&self.local, taken).map_err(GetError::Decode),
             Err(refused) => Err(nothing(refused)),
         }
     }
@@ -291,7 +294,7 @@ impl<T, C: Codec<T>> Queue<T, C> {
 #[cold]
 pub(super) fn nothing(refused: Refused) -> GetError {
     match refused {
-        Refused::NotNow => GetError::Empty,
+        Refused::NotNow | Refused::NoMemory => GetError::Empty,
         Refused::Closed => GetError::Closed,
     }
 }
@@ -337,10 +340,6 @@ impl<'de, T, C> Deserialize<'de> for Queue<T, C> {
         let make = |object| Ok(LocalQueue::new(object));
         let local =
             codec::deserialize_handle(deserializer, LocalQueue::kind(), type_hash::<T, C>(), make)?;
-        Ok(Queue {
-            local,
-            items: PhantomData,
-            codec: PhantomData,
-        })
+        Ok(Queue::of(local))
     }
 }

@@ -4,13 +4,12 @@
 use super::bounded::Queue;
 use super::carry::sealed::Room;
 use super::carry::{Holds, not_encoded, not_sent};
-use super::kind::is_in_block;
+use super::lane::Taken;
 use super::loan::{ALIGN, Loan, Ref};
 use crate::arena::Parcel;
 use crate::codec::Serde;
 use crate::error::{GetError, PutError};
 use crate::os::clock::Deadline;
-use crate::ring::Message;
 use std::fmt;
 use std::io;
 use std::time::Duration;
@@ -114,7 +113,7 @@ impl Queue<Bytes> {
         if local.arena().check().is_err() {
             return Err(PutError::ForeignFork(()));
         }
-        if local.ring().closed() {
+        if local.is_closed() {
             return Err(PutError::Closed(()));
         }
         let sent = if bytes.len() <= local.inline() {
@@ -154,13 +153,13 @@ impl Queue<Bytes> {
     }
 
     fn get_bytes_until(&self, deadline: Deadline) -> Result<Vec<u8>, GetError> {
-        let message = self.take(deadline)?;
-        if is_in_block(&message) {
-            return Ok(self.local.receive_parcel(message).bytes().to_vec());
+        let taken = self.take(deadline)?;
+        if taken.is_in_block() {
+            return Ok(self.local.receive_parcel(taken).bytes().to_vec());
         }
         let mut buffer = [0; crate::ring::Geometry::LARGEST];
-        let bytes = &mut buffer[..usize::from(message.meta)];
-        self.local.receive_bytes(message, bytes);
+        let bytes = &mut buffer[..taken.len()];
+        self.local.receive_bytes(taken, bytes);
         Ok(bytes.to_vec())
     }
 
@@ -196,14 +195,14 @@ impl Queue<Bytes> {
     }
 
     fn get_into_until(&self, buffer: &mut [u8], deadline: Deadline) -> Result<usize, GetIntoError> {
-        let message = self.take(deadline)?;
-        let len = usize::from(message.meta);
-        let room = buffer.get_mut(..len).filter(|_| !is_in_block(&message));
+        let taken = self.take(deadline)?;
+        let len = taken.len();
+        let room = buffer.get_mut(..len).filter(|_| !taken.is_in_block());
         if let Some(buffer) = room {
-            self.local.receive_bytes(message, buffer);
+            self.local.receive_bytes(taken, buffer);
             return Ok(len);
         }
-        let message = self.borrow(message)?;
+        let message = self.borrow(taken)?;
         let Some(buffer) = buffer.get_mut(..message.len()) else {
             return Err(GetIntoError::TooShort(Box::new(message)));
         };
@@ -257,7 +256,7 @@ impl Queue<Bytes> {
         self.borrow(self.take(Deadline::from(timeout))?)
     }
 
-    fn borrow(&self, message: Message) -> Result<Ref<[u8]>, GetError> {
-        Ref::receive(&self.local, message).map_err(GetError::Decode)
+    fn borrow(&self, taken: Taken<'_>) -> Result<Ref<[u8]>, GetError> {
+        Ref::receive(&self.local, taken).map_err(GetError::Decode)
     }
 }

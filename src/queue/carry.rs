@@ -2,7 +2,8 @@
 #![forbid(unsafe_code)]
 
 use super::kind::{IN_BLOCK, is_in_block};
-use super::local::{LocalQueue, Received, Refused};
+use super::lane::Taken;
+use super::local::{LocalQueue, Received, Refused, copy_out};
 use crate::arena::Parcel;
 use crate::codec::{self, Failure, Serde};
 use crate::error::{DecodeError, PutError};
@@ -42,7 +43,7 @@ pub(super) mod sealed {
         fn put(queue: &LocalQueue, item: T, deadline: Deadline) -> Result<(), PutError<T>>;
 
         /// Takes the item out of its slot, acknowledges, decodes.
-        fn receive(queue: &LocalQueue, message: Message) -> Result<T, DecodeError>;
+        fn receive(queue: &LocalQueue, taken: Taken<'_>) -> Result<T, DecodeError>;
 
         /// Whether items go as they are from where they are into slots. Else a batch is staged first.
         const DIRECT: bool;
@@ -60,6 +61,7 @@ pub(super) mod sealed {
         /// room for one. What is left to do for it, once it is acknowledged.
         fn pull(
             queue: &LocalQueue,
+            ring: &RingObject,
             message: &Message,
             words: &mut [u64],
             items: &mut Vec<T>,
@@ -139,11 +141,11 @@ impl<T: Serialize + DeserializeOwned> Carry<T> for Serde {
     }
 
     #[inline]
-    fn receive(queue: &LocalQueue, message: Message) -> Result<T, DecodeError> {
+    fn receive(queue: &LocalQueue, taken: Taken<'_>) -> Result<T, DecodeError> {
         if is_small::<T>() {
-            receive_through([0; 3], queue, message)
+            receive_through([0; 3], queue, taken)
         } else {
-            receive_through([0; 15], queue, message)
+            receive_through([0; 15], queue, taken)
         }
     }
 
@@ -175,14 +177,15 @@ impl<T: Serialize + DeserializeOwned> Carry<T> for Serde {
     #[inline]
     fn pull(
         queue: &LocalQueue,
+        ring: &RingObject,
         message: &Message,
         words: &mut [u64],
         _: &mut Vec<T>,
     ) -> Option<Staged> {
         Some(if is_in_block(message) {
-            Staged::in_block(queue.block_of(message))
+            Staged::in_block(queue.block_of(ring, message))
         } else {
-            Staged::inline(queue.copy_out(message, words))
+            Staged::inline(copy_out(ring, message, words))
         })
     }
 
@@ -238,17 +241,17 @@ fn put_in_block<T: Serialize>(
 fn receive_through<const N: usize, T: DeserializeOwned>(
     mut small: [u64; N],
     queue: &LocalQueue,
-    message: Message,
+    taken: Taken<'_>,
 ) -> Result<T, DecodeError> {
-    match queue.receive(message, &mut small) {
+    match queue.receive(taken, &mut small) {
         Received::Inline(len) => codec::decode(&small.as_bytes()[..len]),
-        Received::InBlock(message) => open(queue, message),
+        Received::InBlock(taken) => open(queue, taken),
     }
 }
 
 #[cold]
-fn open<T: DeserializeOwned>(queue: &LocalQueue, message: Message) -> Result<T, DecodeError> {
-    let parcel = queue.receive_parcel(message);
+fn open<T: DeserializeOwned>(queue: &LocalQueue, taken: Taken<'_>) -> Result<T, DecodeError> {
+    let parcel = queue.receive_parcel(taken);
     codec::decode_parcel(queue.arena(), &parcel, Vec::new())
 }
 
@@ -265,5 +268,6 @@ pub(super) fn not_sent<T>(refused: Refused, item: T) -> PutError<T> {
     match refused {
         Refused::NotNow => PutError::Full(item),
         Refused::Closed => PutError::Closed(item),
+        Refused::NoMemory => PutError::NoMemory(item),
     }
 }

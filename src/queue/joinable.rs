@@ -155,10 +155,7 @@ impl<T> JoinableQueue<T> {
         if !self.is_member() {
             return 0;
         }
-        let ring = &self.queue.ring;
-        let len = ring.ring().len(ring.cursors());
-        let len = len + ring.ring().orphans(ring.cursors(), self.queue.arena());
-        len.min(ring.capacity()) as usize
+        self.queue.ring.len() as usize
     }
 
     /// Whether every item was taken. They may be unfinished.
@@ -170,14 +167,14 @@ impl<T> JoinableQueue<T> {
     /// Whether a `put` would have to wait.
     #[doc(alias = "full")]
     pub fn is_full(&self) -> bool {
-        let ring = &self.queue.ring;
-        self.is_member() && ring.ring().is_full(ring.cursors())
+        self.is_member() && self.queue.ring.is_full()
     }
 
     /// How many items it holds at most; `None` for a queue without a bound.
     #[doc(alias = "maxsize")]
     pub fn capacity(&self) -> Option<usize> {
-        Some(self.queue.ring.capacity() as usize)
+        let capacity = self.queue.ring.capacity();
+        capacity.map(|capacity| capacity as usize)
     }
 
     /// Ends it for everybody: puts fail from now on, gets succeed until it is drained. Tasks can be finished and waited for.
@@ -190,7 +187,7 @@ impl<T> JoinableQueue<T> {
 
     /// Whether somebody has closed it.
     pub fn is_closed(&self) -> bool {
-        !self.is_member() || self.queue.ring.ring().closed()
+        !self.is_member() || self.queue.ring.is_closed()
     }
 
     /// Marks the oldest item that this process got by [`get`](Self::get) and has not yet finished as done. Also after the
@@ -344,7 +341,7 @@ impl<T: Serialize + DeserializeOwned> JoinableQueue<T> {
         if !self.is_member() {
             return Err(PutError::ForeignFork(item));
         }
-        if self.queue.ring.ring().closed() {
+        if self.queue.ring.is_closed() {
             return Err(PutError::Closed(item));
         }
         let parcel = match codec::encode_parcel(self.queue.arena(), &item, None) {

@@ -3,13 +3,13 @@
 #![forbid(unsafe_code)]
 
 use super::carry::not_sent;
-use super::kind::is_in_block;
+use super::lane::Taken;
 use super::local::LocalQueue;
 use super::pod::wrong_size;
 use crate::arena::HeldParcel;
 use crate::error::{DecodeError, Error, PutError};
 use crate::os::clock::Deadline;
-use crate::ring::{Geometry, Message};
+use crate::ring::Geometry;
 use std::fmt;
 use std::marker::PhantomData;
 use std::ops::{Deref, DerefMut};
@@ -71,7 +71,7 @@ impl<T: ?Sized> Loan<T> {
         if self.queue.arena().check().is_err() {
             return Err(PutError::ForeignFork(self));
         }
-        if self.queue.ring().closed() {
+        if self.queue.is_closed() {
             return Err(PutError::Closed(self));
         }
         match self.queue.send_held(self.held, deadline) {
@@ -156,16 +156,16 @@ impl Bytes {
 
 impl<T: ?Sized + FromBytes + Immutable + KnownLayout> Ref<T> {
     /// Makes the message this process's and acknowledges it.
-    pub(super) fn receive(queue: &LocalQueue, message: Message) -> Result<Self, DecodeError> {
-        let bytes = if is_in_block(&message) {
-            Bytes::Held(queue.receive_parcel(message).hold())
+    pub(super) fn receive(queue: &LocalQueue, taken: Taken<'_>) -> Result<Self, DecodeError> {
+        let bytes = if taken.is_in_block() {
+            Bytes::Held(queue.receive_parcel(taken).hold())
         } else {
-            let len = usize::from(message.meta).min(queue.inline());
+            let len = taken.len().min(queue.inline());
             let mut inline = Inline {
                 bytes: [0; Geometry::LARGEST],
                 len: len as u8,
             };
-            queue.receive_bytes(message, &mut inline.bytes[..len]);
+            queue.receive_bytes(taken, &mut inline.bytes[..len]);
             Bytes::Inline(inline)
         };
         T::ref_from_bytes(bytes.as_slice()).map_err(|_| wrong_size())?;

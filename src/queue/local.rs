@@ -1,23 +1,35 @@
-//! A process's side of a queue: the ring, where this process is in it, and how to wait.
+//! A process's side of a queue: where this process is in it, and how to wait. A bounded queue is one ring; one without a bound
+//! is a chain of them (`chained.rs`).
 #![forbid(unsafe_code)]
 
+use super::chained::Chained;
 use super::kind::{IN_BLOCK, KIND, QueueKind};
+use super::lane::{Hold, Lane, Taken};
 use crate::arena::{Arena, HeldParcel, Local, Object, ObjectSpec, Parcel};
 use crate::error::Error;
 use crate::os::clock::Deadline;
 use crate::ring::{
-    Cursors, Geometry, Message, Mpmc, PutError, RingObject, Run, Slot, TakeError, Taken,
+    self, ChainObject, Geometry, Message, PutError, RingObject, Run, Slot, TakeError,
 };
-use crate::sync::{Progress, Spin, Wait};
+use crate::sync::{EventCount, Progress, Spin, Wait};
 use crossbeam_utils::CachePadded;
 use std::fmt;
 
 pub(super) struct LocalQueue {
+    // Let go of in this order: whoever has a side holds the object.
+    side: Side,
     object: Object,
-    pub(super) storage: RingObject,
-    cursors: Cursors,
     pub(super) put_spin: CachePadded<Spin>,
     pub(super) get_spin: CachePadded<Spin>,
+}
+
+#[allow(
+    clippy::large_enum_variant,
+    reason = "a bounded queue's words are found without another look-up"
+)]
+enum Side {
+    Ring(Lane),
+    Chain(Box<Chained>),
 }
 
 impl fmt::Debug for LocalQueue {
@@ -34,12 +46,22 @@ impl Local for LocalQueue {
     }
 }
 
+impl Drop for LocalQueue {
+    fn drop(&mut self) {
+        if let Side::Chain(chain) = &self.side {
+            if self.arena().check().is_ok() {
+                chain.leave(self.chain_object(), self.arena().my_name());
+            }
+        }
+    }
+}
+
 /// Where a message's bytes are.
-pub(super) enum Received {
+pub(super) enum Received<'q> {
     /// So many bytes of the small buffer; the message is out of the ring for good.
     Inline(usize),
     /// The message is still to be received, with its block.
-    InBlock(Message),
+    InBlock(Taken<'q>),
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -47,6 +69,8 @@ pub(super) enum Refused {
     /// `Full` or `Empty`.
     NotNow,
     Closed,
+    /// A queue without a bound could not grow.
+    NoMemory,
 }
 
 impl LocalQueue {
@@ -61,13 +85,35 @@ impl LocalQueue {
         Ok(LocalQueue::new(object))
     }
 
+    /// One without a bound, of segments of this size.
+    pub(super) fn create_chain(
+        arena: &Arena,
+        geometry: Geometry,
+        type_hash: u64,
+    ) -> Result<Self, Error> {
+        let spec = ObjectSpec {
+            kind: &QueueKind,
+            type_hash,
+            len: ChainObject::LEN,
+        };
+        let first = ring::new_segment(arena, geometry)?;
+        let block = first.block();
+        let object = Object::create(arena, spec, |view| ChainObject::init(view, geometry, block))?;
+        // From here on the object lists it.
+        first.into_block();
+        Ok(LocalQueue::new(object))
+    }
+
     pub(super) fn new(object: Object) -> Self {
-        let storage = RingObject::new(object.view());
-        let cursors = Mpmc::new(&storage).cursors();
+        let view = object.view();
+        let side = if ChainObject::is(view) {
+            Side::Chain(Box::default())
+        } else {
+            Side::Ring(Lane::new(RingObject::new(view)))
+        };
         LocalQueue {
+            side,
             object,
-            storage,
-            cursors,
             put_spin: CachePadded::default(),
             get_spin: CachePadded::default(),
         }
@@ -78,26 +124,101 @@ impl LocalQueue {
         self.object.arena()
     }
 
-    #[inline]
-    pub(super) fn ring(&self) -> Mpmc<&RingObject> {
-        Mpmc::new(&self.storage)
-    }
-
-    pub(super) fn cursors(&self) -> &Cursors {
-        &self.cursors
-    }
-
-    pub(super) fn capacity(&self) -> u64 {
-        self.storage.capacity()
-    }
-
     pub(super) fn kind() -> u32 {
         KIND
     }
 
+    pub(super) fn chain_object(&self) -> ChainObject<'_> {
+        ChainObject::new(self.object.view())
+    }
+
+    /// Who waits for messages sleeps here.
+    pub(super) fn not_empty(&self) -> &EventCount {
+        match &self.side {
+            Side::Ring(lane) => lane.storage.not_empty(),
+            Side::Chain(_) => self.chain_object().not_empty(),
+        }
+    }
+
+    pub(super) fn capacity(&self) -> Option<u64> {
+        match &self.side {
+            Side::Ring(lane) => Some(lane.storage.capacity()),
+            Side::Chain(_) => None,
+        }
+    }
+
+    /// As many messages as may be there at one time.
+    pub(super) fn most(&self) -> u64 {
+        self.capacity().unwrap_or_else(|| self.len())
+    }
+
+    pub(super) fn len(&self) -> u64 {
+        self.len_up_to(u64::MAX)
+    }
+
+    pub(super) fn is_empty(&self) -> bool {
+        self.len_up_to(1) == 0
+    }
+
+    /// How many messages there are, if not more than `enough`.
+    fn len_up_to(&self, enough: u64) -> u64 {
+        match &self.side {
+            Side::Ring(lane) => {
+                let (ring, cursors) = (lane.ring(), &lane.cursors);
+                let len = ring.len(cursors) + ring.orphans(cursors, self.arena());
+                len.min(lane.storage.capacity())
+            }
+            Side::Chain(chain) => chain.len_up_to(self, enough),
+        }
+    }
+
+    /// Whether a put would have to wait.
+    pub(super) fn is_full(&self) -> bool {
+        match &self.side {
+            Side::Ring(lane) => lane.ring().is_full(&lane.cursors),
+            Side::Chain(_) => false,
+        }
+    }
+
+    #[inline]
+    pub(super) fn is_closed(&self) -> bool {
+        match &self.side {
+            Side::Ring(lane) => lane.ring().closed(),
+            Side::Chain(_) => self.chain_is_closed(),
+        }
+    }
+
+    #[cold]
+    fn chain_is_closed(&self) -> bool {
+        self.chain_object().chain().is_closed()
+    }
+
+    /// The largest payload of a slot.
     #[inline]
     pub(super) fn inline(&self) -> usize {
-        self.storage.inline()
+        match &self.side {
+            Side::Ring(lane) => lane.storage.inline(),
+            Side::Chain(_) => self.chain_object().geometry().inline(),
+        }
+    }
+
+    /// Sends what `fill` writes into a slot; it says what to commit with it, and runs no user code.
+    #[inline]
+    fn send_with(
+        &self,
+        deadline: Deadline,
+        fill: impl FnOnce(&RingObject, &Slot) -> u16,
+    ) -> Result<(), Refused> {
+        match &self.side {
+            Side::Ring(lane) => {
+                let slot = self.claim(lane, deadline)?;
+                let meta = fill(&lane.storage, &slot);
+                lane.ring().commit(slot, meta);
+                lane.storage.not_empty().notify_one(self.arena().fences());
+                Ok(())
+            }
+            Side::Chain(chain) => chain.send_with(self, fill),
+        }
     }
 
     /// Sends the first `len` bytes of `small`.
@@ -108,19 +229,19 @@ impl LocalQueue {
         len: usize,
         deadline: Deadline,
     ) -> Result<(), Refused> {
-        let slot = self.claim(deadline)?;
-        self.storage.write(&slot, small, len);
-        self.commit(slot, len as u16);
-        Ok(())
+        self.send_with(deadline, |storage, slot| {
+            storage.write(slot, small, len);
+            len as u16
+        })
     }
 
     /// Sends bytes that fit into a slot.
     #[inline]
     pub(super) fn send_bytes(&self, bytes: &[u8], deadline: Deadline) -> Result<(), Refused> {
-        let slot = self.claim(deadline)?;
-        self.storage.write_bytes(&slot, bytes);
-        self.commit(slot, bytes.len() as u16);
-        Ok(())
+        self.send_with(deadline, |storage, slot| {
+            storage.write_bytes(slot, bytes);
+            bytes.len() as u16
+        })
     }
 
     /// Sends a block.
@@ -129,52 +250,11 @@ impl LocalQueue {
         parcel: Parcel<'_>,
         deadline: Deadline,
     ) -> Result<(), Refused> {
-        let slot = self.claim(deadline)?;
         // From the commit on the ring lists the block; until then it is this member's by its own word.
-        self.storage.write(&slot, &[parcel.into_index().into()], 8);
-        self.commit(slot, IN_BLOCK);
-        Ok(())
-    }
-
-    /// Claims as many slots as there are in a row, one at least and `most` at most. They are to be committed at once: until
-    /// [`commit_all`](Self::commit_all) no user code runs.
-    pub(super) fn claim_run(&self, most: usize, deadline: Deadline) -> Result<Run, Refused> {
-        let mut run = Run::of(self.claim(deadline)?);
-        self.ring()
-            .claim_more(&self.cursors, self.arena().me(), &mut run, most);
-        Ok(run)
-    }
-
-    /// Fills and commits slots in their order; `fill` says what to commit with each.
-    #[inline]
-    pub(super) fn commit_all(&self, run: Run, mut fill: impl FnMut(&RingObject, &Slot) -> u16) {
-        let count = run.count as u32;
-        self.ring()
-            .commit_all(run, |slot| fill(&self.storage, slot));
-        let fences = self.arena().fences();
-        self.storage.not_empty().notify(count, fences);
-    }
-
-    /// Takes what is there in a row from the first message on, up to `most`.
-    pub(super) fn take_run(&self, first: Message, most: usize) -> Run {
-        let mut run = Run::of(first.slot);
-        self.ring()
-            .take_more(&self.cursors, self.arena(), &mut run, most);
-        run
-    }
-
-    /// Copies messages out and acknowledges them.
-    #[inline]
-    pub(super) fn receive_all(&self, run: Run, copy: impl FnMut(&Message)) {
-        let count = run.count as u32;
-        self.ring().acknowledge_all(run, self.arena().me(), copy);
-        self.storage.not_full().notify(count, self.arena().fences());
-    }
-
-    /// A message that is there now, without any waiting.
-    #[inline]
-    pub(super) fn take_if_there(&self) -> Option<Message> {
-        self.ring().take(&self.cursors, self.arena()).ok()
+        self.send_with(deadline, |storage, slot| {
+            storage.write(slot, &[parcel.into_index().into()], 8);
+            IN_BLOCK
+        })
     }
 
     /// Sends a block that user code has filled; gives it back when it cannot.
@@ -183,55 +263,136 @@ impl LocalQueue {
         held: HeldParcel,
         deadline: Deadline,
     ) -> Result<(), (Refused, HeldParcel)> {
-        let slot = match self.claim(deadline) {
-            Ok(slot) => slot,
-            Err(refused) => return Err((refused, held)),
-        };
-        self.storage.write(&slot, &[held.into_index().into()], 8);
-        self.commit(slot, IN_BLOCK);
-        Ok(())
-    }
-
-    /// Until `commit` no user code runs.
-    #[inline]
-    fn claim(&self, deadline: Deadline) -> Result<Slot, Refused> {
-        match self.ring().claim_next(&self.cursors, self.arena().me()) {
-            Some(slot) => Ok(slot),
-            None => self.claim_slowly(deadline),
+        let mut held = Some(held);
+        let sent = self.send_with(deadline, |storage, slot| {
+            if let Some(held) = held.take() {
+                storage.write(slot, &[held.into_index().into()], 8);
+            }
+            IN_BLOCK
+        });
+        match (sent, held) {
+            (Err(refused), Some(held)) => Err((refused, held)),
+            _ => Ok(()),
         }
     }
 
+    /// Sends as many messages as there are slots in a row, one at least and `most` at most: how many. `fill` writes each and
+    /// says what to commit with it; it runs no user code.
     #[inline]
-    fn commit(&self, slot: Slot, meta: u16) {
-        self.ring().commit(slot, meta);
-        self.storage.not_empty().notify_one(self.arena().fences());
+    pub(super) fn send_run(
+        &self,
+        most: usize,
+        deadline: Deadline,
+        mut fill: impl FnMut(&RingObject, &Slot) -> u16,
+    ) -> Result<usize, Refused> {
+        match &self.side {
+            Side::Ring(lane) => {
+                let first = self.claim(lane, deadline)?;
+                let count = self.fill_run(lane, first, most, fill);
+                let fences = self.arena().fences();
+                lane.storage.not_empty().notify(count as u32, fences);
+                Ok(count)
+            }
+            Side::Chain(chain) => chain.send_run(self, most, &mut fill),
+        }
+    }
+
+    /// Claims what is free behind the first slot, then fills and commits all.
+    #[inline]
+    pub(super) fn fill_run(
+        &self,
+        lane: &Lane,
+        first: Slot,
+        most: usize,
+        mut fill: impl FnMut(&RingObject, &Slot) -> u16,
+    ) -> usize {
+        let mut run = Run::of(first);
+        let ring = lane.ring();
+        ring.claim_more(&lane.cursors, self.arena().me(), &mut run, most);
+        let count = run.count;
+        ring.commit_all(run, |slot| fill(&lane.storage, slot));
+        count
+    }
+
+    /// Takes what is there in a row from the first message on, up to `most`, hands it to `copy`, and acknowledges all of it.
+    #[inline]
+    pub(super) fn receive_run(
+        &self,
+        first: Taken<'_>,
+        most: usize,
+        mut copy: impl FnMut(&RingObject, &Message),
+    ) {
+        let Taken { message, lane } = first;
+        let mut run = Run::of(message.slot);
+        let (ring, arena) = (lane.ring(), self.arena());
+        ring.take_more(&lane.cursors, arena, &mut run, most);
+        let count = run.count as u32;
+        ring.acknowledge_all(run, arena.me(), |message| copy(&lane.storage, message));
+        self.acknowledged(&lane, count);
+    }
+
+    /// Wakes who may have waited for it.
+    #[inline]
+    fn acknowledged(&self, lane: &Hold<'_>, count: u32) {
+        let fences = self.arena().fences();
+        match lane {
+            Hold::Only(lane) => lane.storage.not_full().notify(count, fences),
+            // Nobody waits for room, but for a message that is being taken out of a segment before the next one is entered.
+            Hold::Chained(_) if lane.ring().closed() => self.not_empty().notify_all(fences),
+            Hold::Chained(_) => {}
+        }
+    }
+
+    /// A message that is there now, without any waiting.
+    #[inline]
+    pub(super) fn take_if_there(&self) -> Option<Taken<'_>> {
+        match &self.side {
+            Side::Ring(lane) => {
+                let message = lane.ring().take(&lane.cursors, self.arena()).ok()?;
+                let lane = Hold::Only(lane);
+                Some(Taken { message, lane })
+            }
+            Side::Chain(chain) => match chain.try_take(self, false, false) {
+                Progress::Done(taken) => taken.ok(),
+                _ => None,
+            },
+        }
+    }
+
+    /// Until the commit no user code runs.
+    #[inline]
+    fn claim(&self, lane: &Lane, deadline: Deadline) -> Result<Slot, Refused> {
+        match lane.ring().claim_next(&lane.cursors, self.arena().me()) {
+            Some(slot) => Ok(slot),
+            None => self.claim_slowly(lane, deadline),
+        }
     }
 
     #[cold]
-    fn claim_slowly(&self, deadline: Deadline) -> Result<Slot, Refused> {
-        let ring = self.ring();
-        match ring.claim(&self.cursors, self.arena().me()) {
+    fn claim_slowly(&self, lane: &Lane, deadline: Deadline) -> Result<Slot, Refused> {
+        let (ring, cursors) = (lane.ring(), &lane.cursors);
+        match ring.claim(cursors, self.arena().me()) {
             Ok(slot) => return Ok(slot),
             Err(PutError::Closed) => return Err(Refused::Closed),
             Err(_) => {}
         }
         let wait = Wait {
             arena: self.arena(),
-            event: self.storage.not_full(),
+            event: lane.storage.not_full(),
             spin: &self.put_spin,
         };
-        let attempt = |slow: bool| match ring.claim(&self.cursors, self.arena().me()) {
+        let attempt = |slow: bool| match ring.claim(cursors, self.arena().me()) {
             Ok(slot) => Progress::Done(Ok(slot)),
             Err(PutError::Closed) => Progress::Done(Err(Refused::Closed)),
             Err(PutError::Full) => Progress::Blocked,
             Err(PutError::Orphaned) => {
-                self.storage.not_empty().notify_one(self.arena().fences());
+                lane.storage.not_empty().notify_one(self.arena().fences());
                 Progress::Blocked
             }
             Err(PutError::Busy(_)) => {
-                if slow && ring.orphan_if_dead(&self.cursors, self.arena()) {
+                if slow && ring.orphan_if_dead(cursors, self.arena()) {
                     self.arena().count_repair();
-                    self.storage.not_empty().notify_all(self.arena().fences());
+                    lane.storage.not_empty().notify_all(self.arena().fences());
                 }
                 Progress::Busy
             }
@@ -239,95 +400,96 @@ impl LocalQueue {
         let done = if deadline.expired() {
             wait.once(attempt)
         } else {
-            wait.until(deadline, || ring.may_claim(&self.cursors), attempt)
+            wait.until(deadline, || ring.may_claim(cursors), attempt)
         };
         done.unwrap_or(Err(Refused::NotNow))
     }
 
     /// The next message, in the usual case, without waiting. Until it is received no user code may run.
     #[inline]
-    pub(super) fn take_next(&self) -> Option<Message> {
-        self.ring().take_next(&self.cursors, self.arena())
+    pub(super) fn take_next(&self) -> Option<Taken<'_>> {
+        match &self.side {
+            Side::Ring(lane) => {
+                let message = lane.ring().take_next(&lane.cursors, self.arena())?;
+                let lane = Hold::Only(lane);
+                Some(Taken { message, lane })
+            }
+            Side::Chain(_) => None,
+        }
     }
 
     /// Copies the message out, acknowledges, wakes. How many bytes of `small` it has; none when it is in a block.
     #[inline]
-    pub(super) fn receive(&self, message: Message, small: &mut [u64]) -> Received {
-        if message.meta == IN_BLOCK {
-            return Received::InBlock(message);
+    pub(super) fn receive<'q>(&self, taken: Taken<'q>, small: &mut [u64]) -> Received<'q> {
+        if taken.is_in_block() {
+            return Received::InBlock(taken);
         }
-        let len = self.copy_out(&message, small);
-        self.acknowledge(message);
+        let len = copy_out(&taken.lane.storage, &taken.message, small);
+        self.acknowledge(taken);
         Received::Inline(len)
     }
 
-    /// Copies a message out of its slot: how many bytes.
-    #[inline]
-    pub(super) fn copy_out(&self, message: &Message, to: &mut [u64]) -> usize {
-        let len = usize::from(message.meta).min(self.storage.inline());
-        let len = len.min(to.len() * 8);
-        self.storage.read(message, to, len);
-        len
-    }
-
-    /// The bytes of a message in its slot, when the caller knows their number.
-    #[inline]
-    pub(super) fn bytes_of<'a>(&'a self, message: &'a Message, len: usize) -> &'a [u8] {
-        self.storage.bytes(message, len)
+    /// The first words of a message in its slot.
+    pub(super) fn read(&self, taken: &Taken<'_>, to: &mut [u64], len: usize) {
+        taken.lane.storage.read(&taken.message, to, len);
     }
 
     /// Makes the message's block this member's.
-    pub(super) fn block_of(&self, message: &Message) -> Parcel<'_> {
-        Parcel::take(self.arena(), self.storage.block_in(message.slot.index))
+    pub(super) fn block_of(&self, storage: &RingObject, message: &Message) -> Parcel<'_> {
+        Parcel::take(self.arena(), storage.block_in(message.slot.index))
     }
 
-    /// The same for a message in its slot of which the caller knows the length.
+    /// Copies out a message in its slot of which the caller knows the length, acknowledges, wakes.
     #[inline]
-    pub(super) fn receive_bytes(&self, message: Message, to: &mut [u8]) {
-        to.copy_from_slice(self.bytes_of(&message, to.len()));
-        self.acknowledge(message);
+    pub(super) fn receive_bytes(&self, taken: Taken<'_>, to: &mut [u8]) {
+        to.copy_from_slice(taken.lane.storage.bytes(&taken.message, to.len()));
+        self.acknowledge(taken);
     }
 
     /// Makes the message's block this member's, acknowledges, wakes.
-    pub(super) fn receive_parcel(&self, message: Message) -> Parcel<'_> {
-        let parcel = self.block_of(&message);
-        self.acknowledge(message);
+    pub(super) fn receive_parcel(&self, taken: Taken<'_>) -> Parcel<'_> {
+        let parcel = self.block_of(&taken.lane.storage, &taken.message);
+        self.acknowledge(taken);
         parcel
     }
 
     #[inline]
-    pub(super) fn acknowledge(&self, message: Message) {
-        self.ring().acknowledge(message, self.arena().me());
-        self.storage.not_full().notify_one(self.arena().fences());
+    pub(super) fn acknowledge(&self, taken: Taken<'_>) {
+        let Taken { message, lane } = taken;
+        lane.ring().acknowledge(message, self.arena().me());
+        self.acknowledged(&lane, 1);
     }
 
     /// Waits for a message. Until it is received no user code may run.
     #[cold]
-    pub(super) fn wait_for_message(&self, deadline: Deadline) -> Result<Message, Refused> {
-        let ring = self.ring();
-        if let Ok(message) = ring.take(&self.cursors, self.arena()) {
-            return Ok(message);
-        }
-        let wait = Wait {
-            arena: self.arena(),
-            event: self.storage.not_empty(),
-            spin: &self.get_spin,
+    pub(super) fn wait_for_message(&self, deadline: Deadline) -> Result<Taken<'_>, Refused> {
+        let lane = match &self.side {
+            Side::Ring(lane) => lane,
+            Side::Chain(chain) => return chain.wait_for_message(self, deadline),
         };
+        let ring = lane.ring();
+        let taken = |message| Taken {
+            message,
+            lane: Hold::Only(lane),
+        };
+        if let Ok(message) = ring.take(&lane.cursors, self.arena()) {
+            return Ok(taken(message));
+        }
         let now = deadline.expired();
         let attempt = |slow: bool| loop {
-            let error = match ring.take(&self.cursors, self.arena()) {
+            let error = match ring.take(&lane.cursors, self.arena()) {
                 Ok(message) => return Progress::Done(Ok(message)),
                 Err(error) => error,
             };
             let again = match error {
-                TakeError::Busy(_) => slow && self.skip_dead(),
+                TakeError::Busy(_) => slow && self.skip_dead(lane),
                 // What a dead consumer took and did not acknowledge is not gone.
                 TakeError::Empty if !(slow || now) => false,
-                TakeError::Empty => ring.taken(&self.cursors, self.arena()) == Taken::ByDead,
-                TakeError::Closed => match ring.taken(&self.cursors, self.arena()) {
-                    Taken::Settled => return Progress::Done(Err(Refused::Closed)),
-                    Taken::Held => return Progress::Busy,
-                    Taken::ByDead => true,
+                TakeError::Empty => ring.taken(&lane.cursors, self.arena()) == ring::Taken::ByDead,
+                TakeError::Closed => match ring.taken(&lane.cursors, self.arena()) {
+                    ring::Taken::Settled => return Progress::Done(Err(Refused::Closed)),
+                    ring::Taken::Held => return Progress::Busy,
+                    ring::Taken::ByDead => true,
                 },
             };
             if !again {
@@ -337,35 +499,62 @@ impl LocalQueue {
                 };
             }
         };
-        let done = if now {
+        let hint = || ring.may_take(&lane.cursors) || ring.closed();
+        let message = self.wait_to_get(deadline, hint, attempt)?;
+        Ok(taken(message))
+    }
+
+    /// The blocking loop of who gets.
+    pub(super) fn wait_to_get<T>(
+        &self,
+        deadline: Deadline,
+        hint: impl Fn() -> bool,
+        attempt: impl FnMut(bool) -> Progress<Result<T, Refused>>,
+    ) -> Result<T, Refused> {
+        let wait = Wait {
+            arena: self.arena(),
+            event: self.not_empty(),
+            spin: &self.get_spin,
+        };
+        let done = if deadline.expired() {
             wait.once(attempt)
         } else {
-            let hint = || ring.may_take(&self.cursors) || self.storage_is_closed();
             wait.until(deadline, hint, attempt)
         };
         done.unwrap_or(Err(Refused::NotNow))
     }
 
-    fn skip_dead(&self) -> bool {
-        let skipped = self.ring().skip_dead(&self.cursors, self.arena());
+    /// Passes over what a dead producer claimed in front of everybody. True when something may have changed.
+    pub(super) fn skip_dead(&self, lane: &Lane) -> bool {
+        let skipped = lane.ring().skip_dead(&lane.cursors, self.arena());
         if skipped {
             self.arena().count_repair();
             // The slot is free for a producer now, and other consumers wait behind it.
             let fences = self.arena().fences();
-            self.storage.not_full().notify_all(fences);
-            self.storage.not_empty().notify_all(fences);
+            lane.storage.not_full().notify_all(fences);
+            self.not_empty().notify_all(fences);
         }
         skipped
     }
 
-    fn storage_is_closed(&self) -> bool {
-        self.ring().closed()
-    }
-
     pub(super) fn close(&self) {
-        self.ring().close();
         let fences = self.arena().fences();
-        self.storage.not_empty().notify_all(fences);
-        self.storage.not_full().notify_all(fences);
+        match &self.side {
+            Side::Ring(lane) => {
+                lane.ring().close();
+                lane.storage.not_full().notify_all(fences);
+            }
+            Side::Chain(chain) => chain.close(self),
+        }
+        self.not_empty().notify_all(fences);
     }
+}
+
+/// Copies a message out of its slot: how many bytes.
+#[inline]
+pub(super) fn copy_out(storage: &RingObject, message: &Message, to: &mut [u64]) -> usize {
+    let len = usize::from(message.meta).min(storage.inline());
+    let len = len.min(to.len() * 8);
+    storage.read(message, to, len);
+    len
 }

@@ -3,11 +3,11 @@
 
 use super::bounded::Queue;
 use super::carry::{Codec, Staged, not_encoded, not_sent};
+use super::lane::Taken;
 use super::local::{LocalQueue, Refused};
 use crate::codec::Failure;
 use crate::error::{DecodeError, GetError, PutError};
 use crate::os::clock::Deadline;
-use crate::ring::Message;
 use std::cell::Cell;
 use std::fmt;
 use std::iter::Fuse;
@@ -177,34 +177,30 @@ impl<'q, T> Outbox<'q, T> {
             self.staged.len()
         };
         while self.done < all {
-            if self.queue.ring().closed() {
+            if self.queue.is_closed() {
                 return Err(Refused::Closed);
             }
-            let run = self.queue.claim_run(all - self.done, deadline)?;
             let (each, begin) = (self.each, self.done);
-            let items = self.items[begin..].iter();
+            let mut items = self.items[begin..].iter();
             if C::DIRECT {
-                let mut items = items;
-                self.done += run.count;
-                self.queue.commit_all(run, |ring, slot| {
+                self.done += self.queue.send_run(all - begin, deadline, |ring, slot| {
                     let staged = Staged::inline(size_of::<T>());
                     if let Some(item) = items.next() {
                         C::fill(ring, slot, item, &[], staged);
                     }
                     staged.meta
-                });
+                })?;
                 continue;
             }
             let words = (begin..).map(|i| &self.words[i * each..][..each]);
-            let mut all = items.zip(words).zip(&self.staged[begin..]);
-            self.done += run.count;
-            self.queue.commit_all(run, |ring, slot| {
-                let Some(((item, words), staged)) = all.next() else {
+            let mut messages = items.zip(words).zip(&self.staged[begin..]);
+            self.done += self.queue.send_run(all - begin, deadline, |ring, slot| {
+                let Some(((item, words), staged)) = messages.next() else {
                     unreachable!("as many as were claimed")
                 };
                 C::fill(ring, slot, item, words, *staged);
                 staged.meta
-            });
+            })?;
         }
         Ok(())
     }
@@ -259,13 +255,12 @@ impl<'q> Inbox<'q> {
     }
 
     /// Takes the first message and up to `most` with it.
-    fn fetch<T, C: Codec<T>>(&mut self, first: Message, most: usize, items: &mut Vec<T>) {
-        let run = self.queue.take_run(first, most);
+    fn fetch<T, C: Codec<T>>(&mut self, first: Taken<'_>, most: usize, items: &mut Vec<T>) {
         let (queue, words, each) = (self.queue, &mut self.words, self.each);
         let pulled = &mut self.pulled;
-        queue.receive_all(run, |message| {
+        queue.receive_run(first, most, |ring, message| {
             let words = &mut words[pulled.len() * each..][..each];
-            pulled.extend(C::pull(queue, message, words, items));
+            pulled.extend(C::pull(queue, ring, message, words, items));
         });
     }
 
@@ -435,7 +430,7 @@ impl<T, C: Codec<T>> Queue<T, C> {
             return Ok(items);
         }
         // More than that was not there at one time, and a busy producer would keep this up for ever.
-        let max = max.min(self.local.capacity() as usize);
+        let max = max.min((self.local.most() as usize).max(RUN));
         // Nothing is allocated while a message is taken.
         let room = max.min(RUN);
         items.reserve(room);

@@ -8,16 +8,19 @@
 mod bounded;
 mod bytes;
 mod carry;
+mod chained;
 mod channel;
 mod channel_many;
 mod joinable;
 mod kind;
+mod lane;
 mod loan;
 mod local;
 mod many;
 mod pod;
 mod role;
 mod tasks;
+mod unbounded;
 
 pub use bounded::{Iter, Queue};
 pub use bytes::{Bytes, GetIntoError};

@@ -5,6 +5,7 @@ use super::bounded::Queue;
 use super::carry::sealed::{Carry, Room};
 use super::carry::{Codec, Holds, Staged, not_encoded, not_sent};
 use super::kind::is_in_block;
+use super::lane::Taken;
 use super::loan::{ALIGN, Loan, Ref};
 use super::local::LocalQueue;
 use crate::arena::{self, Parcel};
@@ -57,13 +58,13 @@ impl<T: FromBytes + IntoBytes + Immutable + KnownLayout + Send + 'static> Carry<
     }
 
     #[inline]
-    fn receive(queue: &LocalQueue, message: Message) -> Result<T, DecodeError> {
-        if is_inline::<T>() && !is_in_block(&message) {
+    fn receive(queue: &LocalQueue, taken: Taken<'_>) -> Result<T, DecodeError> {
+        if is_inline::<T>() && !taken.is_in_block() {
             let mut item = T::new_zeroed();
-            queue.receive_bytes(message, item.as_mut_bytes());
+            queue.receive_bytes(taken, item.as_mut_bytes());
             return Ok(item);
         }
-        let parcel = queue.receive_parcel(message);
+        let parcel = queue.receive_parcel(taken);
         T::read_from_bytes(parcel.bytes()).map_err(|_| wrong_size())
     }
 
@@ -97,19 +98,20 @@ impl<T: FromBytes + IntoBytes + Immutable + KnownLayout + Send + 'static> Carry<
     #[inline]
     fn pull(
         queue: &LocalQueue,
+        ring: &RingObject,
         message: &Message,
         _: &mut [u64],
         items: &mut Vec<T>,
     ) -> Option<Staged> {
         if is_inline::<T>() && !is_in_block(message) {
-            let bytes = queue.bytes_of(message, size_of::<T>());
+            let bytes = ring.bytes(message, size_of::<T>());
             items.push(T::new_zeroed());
             if let Some(item) = items.last_mut() {
                 item.as_mut_bytes().copy_from_slice(bytes);
             }
             return None;
         }
-        let parcel = queue.block_of(message);
+        let parcel = queue.block_of(ring, message);
         items.extend(T::read_from_bytes(parcel.bytes()).ok());
         Some(Staged::in_block(parcel))
     }

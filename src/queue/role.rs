@@ -4,13 +4,12 @@
 #![forbid(unsafe_code)]
 
 use super::Queue;
-use super::kind::{self, QueueKind};
+use super::kind::Content;
 use crate::arena::{
     Arena, Block, Dead, Kind, Local, Object, ObjectSpec, OwnedBlock, View, Visitor, Words,
 };
 use crate::codec;
 use crate::error::Error;
-use crate::ring::{Mpmc, RingObject};
 use serde::{Deserialize, Deserializer, Serialize, Serializer, de};
 use std::fmt;
 use std::io;
@@ -71,17 +70,14 @@ impl<const KIND: u32> Kind for RoleKind<KIND> {
     fn destroy(&self, role: View<'_>, taken: &mut dyn FnMut(OwnedBlock<'_>)) {
         let ring = unpack(role.get::<Fields>().0[RING].load(Acquire));
         // Who held the role held the ring; without a holder of either it may have gone first.
-        let Some(view) = role.arena.find(ring, kind::KIND) else {
+        let Some(ring) = Content::find(role.arena, ring) else {
             return;
         };
-        let storage = RingObject::new(view);
-        Mpmc::new(&storage).close();
+        ring.close();
         if KIND == RECEIVERS {
-            QueueKind.destroy(view, taken);
+            ring.drain(role.arena, taken);
         }
-        let fences = role.arena.fences();
-        storage.not_empty().notify_all(fences);
-        storage.not_full().notify_all(fences);
+        ring.wake_all(role.arena);
     }
 }
 

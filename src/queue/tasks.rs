@@ -1,7 +1,7 @@
 //! A process's side of a joinable queue: the table of its tasks beside the ring that carries their numbers.
 #![forbid(unsafe_code)]
 
-use super::kind;
+use super::kind::Content;
 use super::local::{LocalQueue, Refused};
 use crate::arena::{
     Arena, Dead, Kind, Local, Object, ObjectSpec, OwnedBlock, Parcel, View, Visitor,
@@ -9,7 +9,7 @@ use crate::arena::{
 use crate::codec;
 use crate::error::{Error, GetError};
 use crate::os::clock::Deadline;
-use crate::ring::{Geometry, Held, Mpmc, Outlook, Place, RingObject, Tasks};
+use crate::ring::{Geometry, Held, Outlook, Place, Tasks};
 use crate::sync::{Progress, Spin, Wait};
 use serde::de::DeserializeOwned;
 use std::collections::VecDeque;
@@ -37,12 +37,11 @@ impl Kind for TasksKind {
 
     fn repair(&self, object: View<'_>, dead: &Dead) {
         let tasks = Tasks::new(object);
-        let ring = object.arena.find(tasks.ring(), kind::KIND);
-        let ring = ring.map(RingObject::new);
+        let ring = Content::find(object.arena, tasks.ring());
         let in_ring = || {
             let mut messages = Vec::new();
             if let Some(ring) = &ring {
-                Mpmc::new(ring).for_each_message(|index, _| messages.push(ring.task_in(index)));
+                ring.for_each_message(|ring, index, _| messages.push(ring.task_in(index)));
             }
             messages
         };
@@ -54,7 +53,7 @@ impl Kind for TasksKind {
         let fences = object.arena.fences();
         tasks.finished().notify_all(fences);
         if let Some(ring) = &ring {
-            ring.not_empty().notify_all(fences);
+            ring.wake_all(object.arena);
         }
     }
 
@@ -184,8 +183,8 @@ impl TaskQueue {
             if let Some(held) = self.returned() {
                 return Ok(held);
             }
-            let message = match self.ring.take_next() {
-                Some(message) => message,
+            let taken = match self.ring.take_next() {
+                Some(taken) => taken,
                 None => {
                     let slice = if deadline.expired() {
                         Deadline::NOW
@@ -193,19 +192,19 @@ impl TaskQueue {
                         Deadline::from(deadline.slice(SLICE))
                     };
                     match self.ring.wait_for_message(slice) {
-                        Ok(message) => message,
+                        Ok(taken) => taken,
                         Err(Refused::Closed) => return self.at_the_end(deadline),
                         Err(Refused::NotNow) if self.ask(false) => continue,
                         Err(Refused::NotNow) if deadline.expired() => return Err(GetError::Empty),
-                        Err(Refused::NotNow) => continue,
+                        Err(_) => continue,
                     }
                 }
             };
             let mut words = [0; 2];
-            self.ring.storage.read(&message, &mut words, Tasks::MESSAGE);
+            self.ring.read(&taken, &mut words, Tasks::MESSAGE);
             // First the cell, then the ring: whoever is given the message again finds it taken.
             let held = self.table().take(words, self.arena().me());
-            self.ring.acknowledge(message);
+            self.ring.acknowledge(taken);
             if let Some(held) = held {
                 return Ok(held);
             }
@@ -323,7 +322,7 @@ impl TaskQueue {
         }
         self.table().finish(held);
         // While the ring holds tasks nobody's wait is over.
-        if self.ring.ring().len(self.ring.cursors()) == 0 {
+        if self.ring.is_empty() {
             self.table().finished().notify_all(self.arena().fences());
         }
     }
@@ -334,7 +333,7 @@ impl TaskQueue {
         }
         let fences = self.arena().fences();
         self.table().give_back(held, self.arena().me());
-        self.ring.storage.not_empty().notify_all(fences);
+        self.ring.not_empty().notify_all(fences);
         self.table().finished().notify_all(fences);
     }
 

@@ -4,9 +4,11 @@
 #![allow(unsafe_code)]
 
 mod batch;
+mod chain;
 mod cursors;
 mod mpmc;
 mod repair;
+mod segments;
 mod storage;
 mod tag;
 mod tasks;
@@ -17,11 +19,13 @@ mod models;
 mod tests;
 
 pub(crate) use batch::Run;
+pub(crate) use chain::{Link, Next};
 pub(crate) use cursors::Cursors;
 #[cfg(all(test, not(loom)))]
 pub(crate) use mpmc::Blocked;
 #[cfg(test)]
 pub(crate) use mpmc::Owners;
 pub(crate) use mpmc::{Message, Mpmc, PutError, Slot, TakeError, Taken};
+pub(crate) use segments::{ChainObject, Entry, Place as EntryPlace, new_segment};
 pub(crate) use storage::{Geometry, RingObject};
 pub(crate) use tasks::{Held, Outlook, Place, Tasks};

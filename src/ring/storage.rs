@@ -1,7 +1,7 @@
 //! A ring in the arena: how its object is laid out, and safe access to it.
 //!
 //! ```text
-//! 0      header: capacity, stride, the closed flag
+//! 0      header: capacity, stride, the closed flag, the link to the next ring of a chain
 //! 128    event count: not empty          256  event count: not full
 //! 384    tail hint                       512  head hint
 //! 640    claim words, 8 bytes a slot     (rounded up to 128)
@@ -19,9 +19,12 @@ use std::sync::atomic::Ordering::Relaxed;
 
 #[repr(C, align(128))]
 pub(crate) struct RingHeader {
+    /// Never 0: that is how a chain begins.
     capacity: AtomicU64,
     stride: AtomicU64,
-    closed: AtomicU32,
+    pub(super) closed: AtomicU32,
+    /// In a chain: what comes behind this ring.
+    pub(super) next: AtomicU64,
     not_empty: EventCount,
     not_full: EventCount,
     tail_hint: CachePadded<AtomicU64>,
@@ -47,6 +50,21 @@ impl Geometry {
     /// Slots for messages that are usually at most `payload` bytes; never larger than two cache lines.
     pub(crate) fn new(capacity: u64, payload: u64) -> Geometry {
         let stride = (payload.clamp(8, Self::LARGEST as u64) + PUBLISHED).next_multiple_of(16);
+        Geometry { capacity, stride }
+    }
+
+    /// The largest payload of a slot.
+    #[inline]
+    pub(crate) fn inline(self) -> usize {
+        (self.stride - PUBLISHED) as usize
+    }
+
+    /// As many such slots as make a ring of at most `len` bytes.
+    pub(crate) fn within(len: u64, payload: u64) -> Geometry {
+        let Geometry { stride, .. } = Geometry::new(1, payload);
+        // The two arrays of words are rounded up to 128 bytes each.
+        let room = len - size_of::<RingHeader>() as u64 - 2 * 128;
+        let capacity = room / (stride + 16);
         Geometry { capacity, stride }
     }
 
@@ -143,7 +161,12 @@ impl RingObject {
     /// The largest payload of a slot.
     #[inline]
     pub(crate) fn inline(&self) -> usize {
-        (self.geometry.stride - PUBLISHED) as usize
+        self.geometry.inline()
+    }
+
+    /// The header of a ring that may not be in use here.
+    pub(super) fn header_of<'a>(view: View<'a>) -> &'a RingHeader {
+        view.get()
     }
 
     /// Copies `len` bytes, rounded up to words, into a claimed slot.

@@ -49,6 +49,11 @@ impl Spin {
         self.watched.get_or_init(|| object);
     }
 
+    /// What [`watch`](Self::watch) was told of.
+    pub(crate) fn watched(&self) -> Option<Block> {
+        self.watched.get().copied()
+    }
+
     fn budget(&self) -> u32 {
         if single_cpu() {
             return 0;
@@ -185,7 +190,7 @@ impl Wait<'_> {
             slow = slept >= slice;
             if slow {
                 self.arena.idle();
-                if let Some(&watched) = self.spin.watched.get() {
+                if let Some(watched) = self.spin.watched() {
                     self.arena.tend(watched);
                 }
             }

@@ -15,6 +15,7 @@ mod bytes;
 mod many;
 mod mix;
 mod pod;
+mod unbounded;
 
 fn arena() -> Arena {
     Arena::heap(256, crate::KINDS).unwrap()
