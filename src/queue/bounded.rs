@@ -174,6 +174,15 @@ impl<T, C> Queue<T, C> {
         }
     }
 
+    /// The next message, in the usual case. Until it is received no user code may run.
+    #[inline(always)]
+    pub(super) fn take_next(&self) -> Result<Option<Taken<'_>>, GetError> {
+        if self.local.arena().check().is_err() {
+            return Err(GetError::ForeignFork);
+        }
+        Ok(self.local.take_next())
+    }
+
     /// The next message. Until it is received no user code may run.
     #[inline]
     pub(super) fn take(&self, deadline: Deadline) -> Result<Taken<'_>, GetError> {

@@ -195,7 +195,15 @@ impl Queue<Bytes> {
     }
 
     fn get_into_until(&self, buffer: &mut [u8], deadline: Deadline) -> Result<usize, GetIntoError> {
-        let taken = self.take(deadline)?;
+        match self.take_next()? {
+            // A copy of its own: what is known of the usual case is not forgotten on the way.
+            Some(taken) => self.receive_into(taken, buffer),
+            None => self.receive_into(self.take(deadline)?, buffer),
+        }
+    }
+
+    #[inline(always)]
+    fn receive_into(&self, taken: Taken<'_>, buffer: &mut [u8]) -> Result<usize, GetIntoError> {
         let len = taken.len();
         let room = buffer.get_mut(..len).filter(|_| !taken.is_in_block());
         if let Some(buffer) = room {

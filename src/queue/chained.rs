@@ -156,6 +156,7 @@ impl Chained {
         Ok(())
     }
 
+    #[inline(never)]
     pub(super) fn send_with(
         &self,
         queue: &LocalQueue,
@@ -169,6 +170,7 @@ impl Chained {
         Ok(())
     }
 
+    #[inline(never)]
     pub(super) fn send_run(
         &self,
         queue: &LocalQueue,

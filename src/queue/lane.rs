@@ -33,7 +33,7 @@ pub(super) enum Hold<'q> {
 impl Deref for Hold<'_> {
     type Target = Lane;
 
-    #[inline]
+    #[inline(always)]
     fn deref(&self) -> &Lane {
         match self {
             Hold::Only(lane) => lane,

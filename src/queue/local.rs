@@ -203,7 +203,7 @@ impl LocalQueue {
     }
 
     /// Sends what `fill` writes into a slot; it says what to commit with it, and runs no user code.
-    #[inline]
+    #[inline(always)]
     fn send_with(
         &self,
         deadline: Deadline,
@@ -332,7 +332,7 @@ impl LocalQueue {
     }
 
     /// Wakes who may have waited for it.
-    #[inline]
+    #[inline(always)]
     fn acknowledged(&self, lane: &Hold<'_>, count: u32) {
         let fences = self.arena().fences();
         match lane {
@@ -360,7 +360,7 @@ impl LocalQueue {
     }
 
     /// Until the commit no user code runs.
-    #[inline]
+    #[inline(always)]
     fn claim(&self, lane: &Lane, deadline: Deadline) -> Result<Slot, Refused> {
         match lane.ring().claim_next(&lane.cursors, self.arena().me()) {
             Some(slot) => Ok(slot),
@@ -406,7 +406,7 @@ impl LocalQueue {
     }
 
     /// The next message, in the usual case, without waiting. Until it is received no user code may run.
-    #[inline]
+    #[inline(always)]
     pub(super) fn take_next(&self) -> Option<Taken<'_>> {
         match &self.side {
             Side::Ring(lane) => {
@@ -419,7 +419,7 @@ impl LocalQueue {
     }
 
     /// Copies the message out, acknowledges, wakes. How many bytes of `small` it has; none when it is in a block.
-    #[inline]
+    #[inline(always)]
     pub(super) fn receive<'q>(&self, taken: Taken<'q>, small: &mut [u64]) -> Received<'q> {
         if taken.is_in_block() {
             return Received::InBlock(taken);
@@ -440,7 +440,7 @@ impl LocalQueue {
     }
 
     /// Copies out a message in its slot of which the caller knows the length, acknowledges, wakes.
-    #[inline]
+    #[inline(always)]
     pub(super) fn receive_bytes(&self, taken: Taken<'_>, to: &mut [u8]) {
         to.copy_from_slice(taken.lane.storage.bytes(&taken.message, to.len()));
         self.acknowledge(taken);
@@ -453,7 +453,7 @@ impl LocalQueue {
         parcel
     }
 
-    #[inline]
+    #[inline(always)]
     pub(super) fn acknowledge(&self, taken: Taken<'_>) {
         let Taken { message, lane } = taken;
         lane.ring().acknowledge(message, self.arena().me());
