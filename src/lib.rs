@@ -23,7 +23,7 @@ pub use process::{
 pub use queue::{
     Bytes, Codec, GetIntoError, GetManyError, Holds, Iter, JoinableQueue, Loan, OnDeath,
     PutManyError, Queue, QueueJoinError, Receiver, RecvError, RecvManyError, Ref, Rest, SendError,
-    SendManyError, Sender, Task, TaskDoneError, channel,
+    SendManyError, Sender, Task, TaskDoneError, channel, unbounded_channel,
 };
 
 /// Every kind of object that lies in the arena, at the place that its number says.

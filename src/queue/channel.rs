@@ -1,4 +1,4 @@
-//! The bounded queue with its two roles apart, so that each side learns of the other's end.
+//! A queue with its two roles apart, so that each side learns of the other's end.
 #![forbid(unsafe_code)]
 
 use super::role::{End, RECEIVERS, SENDERS, split};
@@ -75,13 +75,57 @@ pub fn channel<T: Serialize + DeserializeOwned>(
     channel_in(arena::family()?, capacity)
 }
 
+/// A [`channel`] without a bound: a `send` never waits, and never says [`SendError::Full`]. What is said at
+/// [`Queue::unbounded`] holds for it.
+///
+/// Senders learn of the death of the last receiver at the latest when the channel would have to grow, and of its drop at once; then
+/// everything that was sent and not received is gone, and its memory given back.
+///
+/// ```
+/// use multiprocess::{Receiver, spawn, unbounded_channel};
+///
+/// fn add_up(numbers: Receiver<u64>) -> u64 {
+///     numbers.iter().flatten().sum()
+/// }
+///
+/// let (sender, receiver) = unbounded_channel()?;
+/// for number in 1..=5000 {
+///     sender.send(number)?;
+/// }
+/// drop(sender);
+/// assert_eq!(spawn(add_up, receiver)?.join()?, 12_502_500);
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
+///
+/// # Errors
+/// [`Error::NoMemory`](crate::Error::NoMemory), [`Error::ForeignFork`](crate::Error::ForeignFork).
+#[doc(alias = "Pipe")]
+#[doc(alias = "Queue")]
+pub fn unbounded_channel<T: Serialize + DeserializeOwned>() -> io::Result<(Sender<T>, Receiver<T>)>
+{
+    ends(Queue::unbounded()?)
+}
+
+fn ends<T>(queue: Queue<T>) -> io::Result<(Sender<T>, Receiver<T>)> {
+    let (senders, receivers) = split(queue)?;
+    Ok((Sender { end: senders }, Receiver { end: receivers }))
+}
+
+/// A channel without a bound in this arena, with segments of so few slots.
+#[cfg(test)]
+pub(crate) fn unbounded_channel_with<T: Serialize + DeserializeOwned>(
+    arena: &Arena,
+    slots: u64,
+) -> io::Result<(Sender<T>, Receiver<T>)> {
+    ends(Queue::unbounded_with(arena, slots)?)
+}
+
 /// A channel in this arena.
 pub(crate) fn channel_in<T: Serialize + DeserializeOwned>(
     arena: &Arena,
     capacity: usize,
 ) -> io::Result<(Sender<T>, Receiver<T>)> {
-    let (senders, receivers) = split(Queue::bounded_in(arena, capacity)?)?;
-    Ok((Sender { end: senders }, Receiver { end: receivers }))
+    ends(Queue::bounded_in(arena, capacity)?)
 }
 
 /// The sending end of a [`channel`]. Clones are the same end; the channel ends for receivers when the last one is gone.
@@ -195,7 +239,7 @@ impl<T> Sender<T> {
     }
 
     /// Whether every receiver is known to be gone. That the last one was killed may become known only to a `send` that
-    /// finds no room.
+    /// finds no room, or for which the channel has to grow.
     ///
     /// ```
     /// let (sender, receiver) = multiprocess::channel::<u8>(3)?;

@@ -4,7 +4,7 @@
 use super::bounded::type_hash;
 use super::carry::{not_encoded, not_sent};
 use super::local::LocalQueue;
-use super::tasks::{KIND, LocalTasks, TaskQueue, ring_hash};
+use super::tasks::{KIND, LocalTasks, Room, TaskQueue, ring_hash};
 use crate::arena::{self, Arena};
 use crate::codec::{self, Failure, Serde};
 use crate::error::{Error, GetError, PutError};
@@ -161,7 +161,7 @@ impl<T> JoinableQueue<T> {
     /// Whether every item was taken. They may be unfinished.
     #[doc(alias = "empty")]
     pub fn is_empty(&self) -> bool {
-        self.len() == 0
+        !self.is_member() || self.queue.ring.is_empty()
     }
 
     /// Whether a `put` would have to wait.
@@ -300,11 +300,45 @@ impl<T: Serialize + DeserializeOwned> JoinableQueue<T> {
         if capacity == 0 || capacity as u64 > 1 << 32 {
             return Err(Error::InvalidCapacity.into());
         }
+        JoinableQueue::with_room(arena, Room::Bounded(capacity as u64), on_death)
+    }
+
+    /// A queue without a bound whose tasks are given to two further consumers at most when theirs die; see
+    /// [`Queue::unbounded`](crate::Queue::unbounded).
+    ///
+    /// ```
+    /// let jobs = multiprocess::JoinableQueue::unbounded()?;
+    /// for job in 0..2000 {
+    ///     jobs.put(job)?;
+    /// }
+    /// while let Ok(job) = jobs.try_get_task() {
+    ///     assert!(*job < 2000);
+    /// }
+    /// jobs.join()?;
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
+    ///
+    /// # Errors
+    /// [`Error::NoMemory`], [`Error::ForeignFork`].
+    #[doc(alias = "new")]
+    pub fn unbounded() -> io::Result<Self> {
+        JoinableQueue::unbounded_with(OnDeath::Redeliver { max: 2 })
+    }
+
+    /// A queue without a bound that treats the tasks of dead consumers as it is told.
+    ///
+    /// # Errors
+    /// As [`unbounded`](Self::unbounded).
+    pub fn unbounded_with(on_death: OnDeath) -> io::Result<Self> {
+        JoinableQueue::with_room(arena::family()?, Room::Unbounded, on_death)
+    }
+
+    pub(crate) fn with_room(arena: &Arena, room: Room, on_death: OnDeath) -> io::Result<Self> {
         let retries = match on_death {
             OnDeath::Redeliver { max } => max.into(),
             OnDeath::Report => 0,
         };
-        let queue = TaskQueue::create(arena, capacity as u64, type_hash::<T, Serde>(), retries)?;
+        let queue = TaskQueue::create(arena, room, type_hash::<T, Serde>(), retries)?;
         Ok(JoinableQueue::of(queue))
     }
 

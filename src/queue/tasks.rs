@@ -111,6 +111,16 @@ pub(super) fn ring_hash(type_hash: u64) -> u64 {
     !type_hash
 }
 
+/// How many tasks a queue carries.
+#[derive(Clone, Copy, Debug)]
+pub(crate) enum Room {
+    Bounded(u64),
+    Unbounded,
+    /// Any number, with segments of so few slots.
+    #[cfg(test)]
+    Segments(u64),
+}
+
 /// The table and the ring.
 #[derive(Clone, Debug)]
 pub(super) struct TaskQueue {
@@ -127,12 +137,21 @@ fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
 impl TaskQueue {
     pub(super) fn create(
         arena: &Arena,
-        capacity: u64,
+        room: Room,
         type_hash: u64,
         retries: u64,
     ) -> Result<TaskQueue, Error> {
-        let geometry = Geometry::new(capacity, Tasks::MESSAGE as u64);
-        let ring = Arc::new(LocalQueue::create(arena, geometry, ring_hash(type_hash))?);
+        let (payload, hash) = (Tasks::MESSAGE as u64, ring_hash(type_hash));
+        let ring = Arc::new(match room {
+            Room::Bounded(capacity) => {
+                LocalQueue::create(arena, Geometry::new(capacity, payload), hash)?
+            }
+            Room::Unbounded => LocalQueue::create_chain(arena, Geometry::segment(payload), hash)?,
+            #[cfg(test)]
+            Room::Segments(slots) => {
+                LocalQueue::create_chain(arena, Geometry::new(slots, payload), hash)?
+            }
+        });
         let spec = ObjectSpec {
             kind: &TasksKind,
             type_hash,

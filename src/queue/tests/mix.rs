@@ -42,6 +42,36 @@ fn steps(most: u16) -> impl Strategy<Value = Vec<Step>> {
     })
 }
 
+/// The queue's capacity, or the slots of its segments.
+#[derive(Clone, Copy, Debug)]
+enum Bound {
+    Bounded(usize),
+    Unbounded(u64),
+}
+
+fn bound(most: usize) -> impl Strategy<Value = Bound> {
+    prop_oneof![
+        (1..most).prop_map(Bound::Bounded),
+        (1..most as u64).prop_map(Bound::Unbounded),
+    ]
+}
+
+impl Bound {
+    fn queue<T, C: crate::Holds<T>>(self, arena: &Arena) -> Queue<T, C> {
+        match self {
+            Bound::Bounded(capacity) => Queue::bounded_in(arena, capacity).unwrap(),
+            Bound::Unbounded(slots) => Queue::unbounded_with(arena, slots).unwrap(),
+        }
+    }
+
+    fn capacity(self) -> usize {
+        match self {
+            Bound::Bounded(capacity) => capacity,
+            Bound::Unbounded(_) => usize::MAX,
+        }
+    }
+}
+
 /// What the queue should hold, and what a refused or accepted item means for it.
 struct Model<T> {
     capacity: usize,
@@ -86,10 +116,10 @@ proptest! {
     #![proptest_config(ProptestConfig { cases: 128, ..ProptestConfig::default() })]
 
     #[test]
-    fn plain_data_behaves_like_a_deque(capacity in 1_usize..100, steps in steps(u16::MAX)) {
+    fn plain_data_behaves_like_a_deque(bound in bound(100), steps in steps(u16::MAX)) {
         let arena = arena();
-        let queue = Queue::<[u16; 50], Pod>::bounded_in(&arena, capacity).unwrap();
-        let mut model = Model { capacity, items: VecDeque::new(), closed: false };
+        let queue: Queue<[u16; 50], Pod> = bound.queue(&arena);
+        let mut model = Model { capacity: bound.capacity(), items: VecDeque::new(), closed: false };
         let mut loans: Vec<Loan<[u16; 50]>> = Vec::new();
         let mut refs: VecDeque<(Ref<[u16; 50]>, [u16; 50])> = VecDeque::new();
         for step in steps {
@@ -152,10 +182,10 @@ proptest! {
     }
 
     #[test]
-    fn bytes_behave_like_a_deque(capacity in 1_usize..20, steps in steps(400)) {
+    fn bytes_behave_like_a_deque(bound in bound(20), steps in steps(400)) {
         let arena = arena();
-        let queue = Queue::<Bytes>::bounded_in(&arena, capacity).unwrap();
-        let mut model = Model { capacity, items: VecDeque::new(), closed: false };
+        let queue: Queue<Bytes> = bound.queue(&arena);
+        let mut model = Model { capacity: bound.capacity(), items: VecDeque::new(), closed: false };
         let mut loans: Vec<Loan<[u8]>> = Vec::new();
         let mut refs: VecDeque<(Ref<[u8]>, Vec<u8>)> = VecDeque::new();
         for step in steps {
@@ -218,9 +248,10 @@ proptest! {
     }
 
     #[test]
-    fn items_of_any_length_behave_like_a_deque(capacity in 1_usize..100, steps in steps(300)) {
-        let (arena, queue) = queue::<Vec<u8>>(capacity);
-        let mut model = Model { capacity, items: VecDeque::new(), closed: false };
+    fn items_of_any_length_behave_like_a_deque(bound in bound(100), steps in steps(300)) {
+        let arena = arena();
+        let queue: Queue<Vec<u8>> = bound.queue(&arena);
+        let mut model = Model { capacity: bound.capacity(), items: VecDeque::new(), closed: false };
         for step in steps {
             match step {
                 Step::PutMany(count, value) => {

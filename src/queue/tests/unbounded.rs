@@ -1,7 +1,9 @@
 //! Queues without a bound.
 
 use super::*;
-use crate::Bytes;
+use crate::queue::channel::unbounded_channel_with;
+use crate::queue::tasks::Room;
+use crate::{Bytes, JoinableQueue, OnDeath};
 
 fn unbounded<T: Serialize + DeserializeOwned>(slots: u64) -> (Arena, Queue<T>) {
     let arena = arena();
@@ -245,4 +247,108 @@ fn threads_get_everything_once_and_in_order() {
         drop(queue);
         assert_eq!(arena.stats().bytes_in_use, 0);
     }
+}
+
+#[test]
+fn the_end_of_a_channel_s_receivers_frees_what_was_sent() {
+    let arena = arena();
+    let (sender, receiver) = unbounded_channel_with::<Vec<u8>>(&arena, 2).unwrap();
+    sender.send(vec![1]).unwrap();
+    receiver.recv().unwrap();
+    let new = arena.stats().bytes_in_use;
+    for i in 0..50 {
+        sender.try_send(vec![i; 300]).unwrap();
+    }
+    assert!(!sender.is_full() && sender.len() == 50 && sender.capacity().is_none());
+    drop(receiver);
+    assert!(sender.is_closed() && sender.is_empty());
+    // The receivers' role is gone; the segment that the sender is in stays, and the last one.
+    assert!(arena.stats().bytes_in_use <= new);
+    assert!(sender.send(vec![7]).unwrap_err().is_closed());
+    drop(sender);
+    assert_eq!(arena.stats().bytes_in_use, 0);
+}
+
+#[test]
+fn a_channel_s_receivers_end_after_draining() {
+    let arena = arena();
+    let (sender, receiver) = unbounded_channel_with::<u32>(&arena, 3).unwrap();
+    (0..100).for_each(|i| sender.send(i).unwrap());
+    drop(sender);
+    let all: Vec<_> = receiver.iter().map(Result::unwrap).collect();
+    assert_eq!(all, (0..100).collect::<Vec<_>>());
+    assert!(matches!(receiver.try_recv(), Err(GetError::Closed)));
+    drop(receiver);
+    assert_eq!(arena.stats().bytes_in_use, 0);
+}
+
+#[test]
+fn tasks_without_a_bound_are_finished_one_by_one() {
+    let arena = arena();
+    let room = Room::Segments(3);
+    let again = OnDeath::Redeliver { max: 2 };
+    let queue = JoinableQueue::<String>::with_room(&arena, room, again).unwrap();
+    for i in 0..500 {
+        queue.try_put(i.to_string()).unwrap();
+    }
+    assert_eq!((queue.len(), queue.capacity()), (500, None));
+    assert!(!queue.is_full() && !queue.is_empty());
+    std::thread::scope(|scope| {
+        for _ in 0..3 {
+            scope.spawn(|| {
+                while let Ok(task) = queue.get_task() {
+                    assert!(task.parse::<u32>().unwrap() < 500);
+                }
+            });
+        }
+        queue.join().unwrap();
+        assert!(queue.is_empty());
+        queue.close();
+    });
+    assert_eq!(queue.join(), Ok(()));
+    drop(queue);
+    assert_eq!(arena.stats().bytes_in_use, 0);
+}
+
+/// While one sleeps in `get`, nobody who puts, closes or looks is held up by the locks that they share.
+#[test]
+fn a_sleeper_holds_nobody_up() {
+    let (_arena, queue) = unbounded::<u32>(2);
+    std::thread::scope(|scope| {
+        let sleeper = scope.spawn(|| queue.iter().count());
+        std::thread::sleep(Duration::from_millis(150));
+        for i in 0..10 {
+            queue.put(i).unwrap();
+            queue.len();
+        }
+        queue.close();
+        assert_eq!(sleeper.join().unwrap(), 10);
+    });
+}
+
+/// Small, so that a test of 28 entries and more is quick.
+#[test]
+fn any_number_of_processes_can_be_in_it() {
+    let (arena, queue) = unbounded::<u32>(2);
+    let before = arena.stats().bytes_in_use;
+    let object = queue.local.chain_object();
+    let places: Vec<_> = (1..=100)
+        .map(|name| object.claim_entry(name << 32).unwrap())
+        .collect();
+    for (i, &place) in places.iter().enumerate() {
+        queue.put(i as u32).unwrap();
+        let entry = object.entry(place);
+        assert!(i == 0 || entry.put() as *const _ != object.entry(places[i - 1]).put());
+        object.chain().enter_last(entry.put());
+    }
+    (0..100).for_each(|i| assert_eq!(queue.get().unwrap(), i));
+    let pinned = arena.stats().bytes_in_use;
+    places.iter().for_each(|&place| object.entry(place).clear());
+    let after = arena.stats().bytes_in_use;
+    assert!(pinned > after && after > before, "the pages stay");
+    (0..100).for_each(|i| queue.put(i).unwrap());
+    (0..100).for_each(|i| assert_eq!(queue.get().unwrap(), i));
+    assert_eq!(arena.stats().bytes_in_use, after);
+    drop(queue);
+    assert_eq!(arena.stats().bytes_in_use, 0);
 }
