@@ -22,5 +22,6 @@ mod sleepers;
 mod stepper;
 mod sweep;
 mod trace;
+mod unbounded;
 mod victim;
 mod watch;
