@@ -112,7 +112,7 @@ fn ends<T>(queue: Queue<T>) -> io::Result<(Sender<T>, Receiver<T>)> {
 }
 
 /// A channel without a bound in this arena, with segments of so few slots.
-#[cfg(test)]
+#[cfg(all(test, not(loom)))]
 pub(crate) fn unbounded_channel_with<T: Serialize + DeserializeOwned>(
     arena: &Arena,
     slots: u64,

@@ -117,7 +117,7 @@ pub(crate) enum Room {
     Bounded(u64),
     Unbounded,
     /// Any number, with segments of so few slots.
-    #[cfg(test)]
+    #[cfg(all(test, not(loom)))]
     Segments(u64),
 }
 
@@ -147,7 +147,7 @@ impl TaskQueue {
                 LocalQueue::create(arena, Geometry::new(capacity, payload), hash)?
             }
             Room::Unbounded => LocalQueue::create_chain(arena, Geometry::segment(payload), hash)?,
-            #[cfg(test)]
+            #[cfg(all(test, not(loom)))]
             Room::Segments(slots) => {
                 LocalQueue::create_chain(arena, Geometry::new(slots, payload), hash)?
             }

@@ -86,7 +86,7 @@ impl<T, C: Holds<T>> Queue<T, C> {
     }
 }
 
-#[cfg(test)]
+#[cfg(all(test, not(loom)))]
 impl<T, C: Holds<T>> Queue<T, C> {
     /// One with segments of so few slots.
     pub(crate) fn unbounded_with(arena: &Arena, slots: u64) -> Result<Self, Error> {
