@@ -73,6 +73,10 @@ fn main() {
             "a_captured_handle_may_be_the_only_one",
             a_captured_handle_may_be_the_only_one,
         ),
+        (
+            "a_copy_enters_a_queue_without_a_bound_itself",
+            a_copy_enters_a_queue_without_a_bound_itself,
+        ),
         ("a_foreign_fork_is_no_member", a_foreign_fork_is_no_member),
         ("nothing_is_left", nothing_is_left),
     ];
@@ -464,6 +468,43 @@ fn a_captured_handle_may_be_the_only_one() {
         let process = builder().fork(work, ()).unwrap();
         assert_eq!(process.join().unwrap().get().unwrap(), i);
     }
+}
+
+/// Where its parent is in the queue is of no use to it: what the parent leaves behind is freed.
+fn a_copy_enters_a_queue_without_a_bound_itself() {
+    let before = family::stats().bytes_in_use;
+    let queue = Queue::unbounded().expect("a queue");
+    let go = Queue::<()>::bounded(1).expect("a queue");
+    queue.put_many(0..10).expect("put");
+    assert_eq!(queue.get().expect("get"), 0);
+    let (copy, ready) = (queue.clone(), go.clone());
+    let process = builder()
+        .fork(
+            move |()| {
+                ready.get_timeout(LONG).expect("go");
+                let sum: u64 = (0..5000)
+                    .map(|_| copy.get_timeout(LONG).expect("get"))
+                    .sum();
+                copy.put_many(0..5000).expect("put");
+                (sum, copy.len())
+            },
+            (),
+        )
+        .expect("a fork");
+    // Far from where they were when the process was copied.
+    queue.put_many(10..30_000).expect("put");
+    for due in 1..20_000 {
+        assert_eq!(queue.get().expect("get"), due);
+    }
+    go.put(()).expect("put");
+    let (sum, len) = process.join().expect("it ends");
+    assert_eq!((sum, len), ((20_000..25_000).sum(), 10_000));
+    let rest = (25_000..30_000).chain(0..5000);
+    assert!(rest.eq(std::iter::from_fn(|| queue.try_get().ok())));
+    queue.close();
+    assert!(matches!(queue.get(), Err(GetError::Closed)));
+    drop((queue, go));
+    assert_eq!(family::stats().bytes_in_use, before);
 }
 
 fn a_foreign_fork_is_no_member() {
