@@ -23,6 +23,8 @@ use std::time::Duration;
 /// a consumer that is killed before its `get` took effect leaves the message to the next one, a producer that is killed
 /// before its `put` took effect has sent nothing. Nobody ever waits for a dead process.
 ///
+/// [`bounded`](Self::bounded) makes producers wait for consumers, [`unbounded`](Self::unbounded) lets the queue grow.
+///
 /// Items are encoded with serde; plain old data needs no encoding ([`bounded_pod`](Self::bounded_pod)), bytes have calls of their own
 /// ([`Bytes`](crate::Bytes)). Many small items go cheaper in batches ([`put_many`](Self::put_many), [`get_many`](Self::get_many)), large ones
 /// in place ([`Loan`](crate::Loan), [`Ref`](crate::Ref)).
@@ -140,7 +142,7 @@ impl<T> Queue<T>
 where
     Serde: Holds<T>,
 {
-    /// A queue for `capacity` items.
+    /// A queue for `capacity` items. One that grows: [`unbounded`](Self::unbounded).
     ///
     /// # Errors
     /// [`Error::InvalidCapacity`] for 0 and for more than can be addressed, [`Error::NoMemory`] for more than the arena has

@@ -43,10 +43,11 @@ pub struct Queues {
     records: Queue<Record, Pod>,
     bytes: Queue<Bytes>,
     tasks: JoinableQueue<u64>,
+    endless: Queue<u64>,
 }
 
 impl Queues {
-    pub const COUNT: usize = 7;
+    pub const COUNT: usize = 8;
 
     pub fn new() -> io::Result<Queues> {
         Ok(Queues {
@@ -58,6 +59,7 @@ impl Queues {
             bytes: Queue::bounded(8)?,
             // Given up only if 256 consumers die with one and the same.
             tasks: JoinableQueue::bounded_with(8, OnDeath::Redeliver { max: u8::MAX })?,
+            endless: Queue::unbounded()?,
         })
     }
 
@@ -69,6 +71,7 @@ impl Queues {
         self.records.close();
         self.bytes.close();
         self.tasks.close();
+        self.endless.close();
     }
 
     /// That nothing which was put as a task is unfinished, though many a consumer died with one.
@@ -80,7 +83,7 @@ impl Queues {
 
     /// How many messages of this queue may go in one call.
     pub fn most(queue: usize) -> u32 {
-        [1, 100, 1, 30, 40, 1, 1][queue]
+        [1, 100, 1, 30, 40, 1, 1, 100][queue]
     }
 
     /// Puts a batch; how many of it went in before the queue was full or closed, or why not.
@@ -101,6 +104,7 @@ impl Queues {
             }
             4 => put(&self.records, batch, Id::record, form),
             5 => put_bytes(&self.bytes, &batch.first.bytes(), form, random),
+            7 => put(&self.endless, batch, Id::number, form),
             _ => {
                 let item = batch.first.number();
                 sent(match form {
@@ -136,6 +140,7 @@ impl Queues {
             }
             4 => get(&self.records, most, Item::Record, form),
             5 => Ok(vec![Item::Bytes(get_bytes(&self.bytes, form, random)?)]),
+            7 => get(&self.endless, most, Item::Number, form),
             _ => {
                 let task = match form {
                     Form::Blocking => self.tasks.get_task(),
