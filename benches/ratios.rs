@@ -12,7 +12,9 @@ use common::exchange::{Meeting, cache_line, futex};
 use common::growth::{self, Idle};
 use common::machine::{cpus, has_two_cpus};
 use common::message::{Block, Heap};
-use common::rivals::{Kernel, crossbeam, crossbeam_exchange, kernel, kernel_exchange};
+use common::rivals::{
+    Kernel, crossbeam, crossbeam_exchange, crossbeam_unbounded, kernel, kernel_exchange,
+};
 use common::team::Team;
 use common::whole::{self, Plain};
 use common::{CAPACITY, CAPACITY_LARGE, ours, start};
@@ -257,6 +259,18 @@ impl Table {
         self.case("u64 1to1", Speed(1.0), "crossbeam threads", |t| {
             let rival = crossbeam::<u64>(1, CAPACITY);
             (t.team(1, queue(1, CAPACITY)), t.team(1, rival))
+        });
+        self.case("u64 1to1, unbounded", AnySpeed, "crossbeam threads", |t| {
+            (
+                t.team(1, ours::unbounded::<u64>(1)),
+                t.team(1, crossbeam_unbounded::<u64>(1)),
+            )
+        });
+        self.case("u64 1to1, unbounded", AnySpeed, "its own, bounded", |t| {
+            (
+                t.team(1, ours::unbounded::<u64>(1)),
+                t.team(1, queue(1, CAPACITY)),
+            )
         });
         self.case("u64 2to2", AnySpeed, "crossbeam threads", |t| {
             let rival = crossbeam::<u64>(2, CAPACITY);

@@ -25,8 +25,16 @@ fn consume_all<M: Item>((seat, (alone, queue)): (Seat, (bool, Queue<M>))) {
 
 /// `pairs` processes that put and as many that get, all through one queue.
 pub fn queue<M: Item>(pairs: u8, capacity: usize) -> Team {
+    through(Queue::<M>::bounded(capacity).expect("a queue"), pairs)
+}
+
+/// The same through a queue without a bound.
+pub fn unbounded<M: Item>(pairs: u8) -> Team {
+    through(Queue::<M>::unbounded().expect("a queue"), pairs)
+}
+
+fn through<M: Item>(queue: Queue<M>, pairs: u8) -> Team {
     let mut team = Team::new("multiprocess");
-    let queue = Queue::<M>::bounded(capacity).expect("a queue");
     for from in 0..pairs {
         let place = place(pairs, Place::First);
         team.spawn(place, produce_all::<M>, (from, queue.clone()));

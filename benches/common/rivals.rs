@@ -6,7 +6,7 @@ use super::machine::Place;
 use super::message::Message;
 use super::team::Team;
 use super::throughput::{consume, consume_into, produce};
-use crossbeam_channel::{Receiver, Sender, bounded};
+use crossbeam_channel::{Receiver, Sender, bounded, unbounded};
 use rustix::io::{read, write};
 use rustix::net::sockopt::set_socket_send_buffer_size;
 use rustix::net::{AddressFamily, SocketFlags, SocketType, socketpair};
@@ -95,8 +95,16 @@ pub fn kernel<M: Message>(kind: Kernel) -> Team {
 
 /// `pairs` threads that send and as many that receive, all through one channel.
 pub fn crossbeam<M: Message>(pairs: u8, capacity: usize) -> Team {
+    crossbeam_through(bounded::<M>(capacity), pairs)
+}
+
+/// The same without a bound.
+pub fn crossbeam_unbounded<M: Message>(pairs: u8) -> Team {
+    crossbeam_through(unbounded::<M>(), pairs)
+}
+
+fn crossbeam_through<M: Message>((sender, receiver): (Sender<M>, Receiver<M>), pairs: u8) -> Team {
     let mut team = Team::new("crossbeam-channel");
-    let (sender, receiver) = bounded::<M>(capacity);
     for from in 0..pairs {
         let sender = sender.clone();
         team.thread(place(pairs, Place::First), move |round| {
