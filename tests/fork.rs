@@ -11,74 +11,44 @@ use std::thread;
 use std::time::Duration;
 
 use multiprocess::{
-    Bytes, Error, ExitCode, Fd, GetError, JoinError, Process, Queue, StartMethod, active_children,
-    channel, current_process, family, parent_process, spawn,
+    Bytes, Error, ExitCode, Fd, GetError, JoinError, JoinableQueue, Process, Queue, StartMethod,
+    active_children, channel, current_process, family, parent_process, spawn,
 };
 
 const LONG: Duration = Duration::from_secs(100);
+
+/// Functions with their names.
+macro_rules! tests {
+    ($($test:ident,)*) => { [$((stringify!($test), $test as fn())),*] };
+}
 
 fn main() {
     // Ends this process when a test hangs. Its daemons end with it.
     // SAFETY: sets a timer of this process.
     unsafe { libc::alarm(LONG.as_secs() as u32) };
-    let tests: &[(&str, fn())] = &[
-        (
-            "a_closure_may_capture_anything",
-            a_closure_may_capture_anything,
-        ),
-        (
-            "arguments_take_their_usual_way",
-            arguments_take_their_usual_way,
-        ),
-        ("a_function_can_be_forked_to", a_function_can_be_forked_to),
-        (
-            "a_process_with_threads_is_not_copied",
-            a_process_with_threads_is_not_copied,
-        ),
-        (
-            "a_process_with_loans_is_not_copied",
-            a_process_with_loans_is_not_copied,
-        ),
-        ("the_method_must_fit_the_call", the_method_must_fit_the_call),
-        ("a_copy_knows_who_it_is", a_copy_knows_who_it_is),
-        (
-            "ends_are_told_as_for_any_process",
-            ends_are_told_as_for_any_process,
-        ),
-        (
-            "what_is_buffered_is_written_once",
-            what_is_buffered_is_written_once,
-        ),
-        ("standard_input_is_empty", standard_input_is_empty),
-        ("a_copy_has_no_children", a_copy_has_no_children),
-        (
-            "daemons_end_with_their_parent",
-            daemons_end_with_their_parent,
-        ),
-        ("copies_keep_no_daemon_alive", copies_keep_no_daemon_alive),
-        (
-            "foreign_copies_keep_no_daemon_alive",
-            foreign_copies_keep_no_daemon_alive,
-        ),
-        ("what_was_refused_has_not_run", what_was_refused_has_not_run),
-        (
-            "both_sides_share_their_handles",
-            both_sides_share_their_handles,
-        ),
-        (
-            "copies_hold_the_ends_that_they_were_born_with",
-            copies_hold_the_ends_that_they_were_born_with,
-        ),
-        (
-            "a_captured_handle_may_be_the_only_one",
-            a_captured_handle_may_be_the_only_one,
-        ),
-        (
-            "a_copy_enters_a_queue_without_a_bound_itself",
-            a_copy_enters_a_queue_without_a_bound_itself,
-        ),
-        ("a_foreign_fork_is_no_member", a_foreign_fork_is_no_member),
-        ("nothing_is_left", nothing_is_left),
+    let tests: &[(&str, fn())] = &tests![
+        a_closure_may_capture_anything,
+        arguments_take_their_usual_way,
+        a_function_can_be_forked_to,
+        a_process_with_threads_is_not_copied,
+        a_process_with_loans_is_not_copied,
+        the_method_must_fit_the_call,
+        a_copy_knows_who_it_is,
+        ends_are_told_as_for_any_process,
+        what_is_buffered_is_written_once,
+        standard_input_is_empty,
+        a_copy_has_no_children,
+        daemons_end_with_their_parent,
+        copies_keep_no_daemon_alive,
+        foreign_copies_keep_no_daemon_alive,
+        what_was_refused_has_not_run,
+        both_sides_share_their_handles,
+        copies_hold_the_ends_that_they_were_born_with,
+        a_captured_handle_may_be_the_only_one,
+        a_copy_enters_a_queue_without_a_bound_itself,
+        an_inherited_task_is_not_a_copy_s_own,
+        a_foreign_fork_is_no_member,
+        nothing_is_left,
     ];
     for (name, test) in tests {
         println!("test {name}");
@@ -505,6 +475,55 @@ fn a_copy_enters_a_queue_without_a_bound_itself() {
     assert!(matches!(queue.get(), Err(GetError::Closed)));
     drop((queue, go));
     assert_eq!(family::stats().bytes_in_use, before);
+}
+
+/// Not even of a copy that gets the number of the dead process that had the task.
+fn an_inherited_task_is_not_a_copy_s_own() {
+    let tasks = JoinableQueue::<String>::bounded(8).expect("a queue");
+    let told = Queue::<u32>::bounded(4).expect("a queue");
+    let go = Queue::<()>::bounded(1).expect("a queue");
+    tasks.put("first".into()).expect("put");
+    let handles = (tasks.clone(), told.clone(), go.clone());
+    let holder = builder().fork(
+        move |()| {
+            let (tasks, told, go) = handles;
+            assert_eq!(tasks.get().expect("get"), "first");
+            let copied = told.clone();
+            let copy = move |()| {
+                go.get_timeout(LONG).expect("go");
+                let same_number = {
+                    let (tasks, told) = (tasks.clone(), told.clone());
+                    move |()| {
+                        let done = tasks.task_done();
+                        told.put(u32::from(done.is_ok())).expect("put");
+                    }
+                };
+                let process = builder().fork(same_number, ()).expect("a fork");
+                process.join().expect("it ends");
+                told.put(std::process::id()).expect("put");
+            };
+            let copy = builder().fork(copy, ()).expect("a fork");
+            copied.put(copy.pid()).expect("put");
+            sleep_for_ever();
+        },
+        (),
+    );
+    let holder = holder.expect("a fork");
+    let pid = told.get_timeout(LONG).expect("it was copied");
+    holder.kill().expect("it runs");
+    holder.wait();
+    // Its number is free again.
+    family::stats();
+    assert_eq!(tasks.get_timeout(LONG).expect("again"), "first");
+    tasks.task_done().expect("it was got");
+    tasks.put("second".into()).expect("put");
+    go.put(()).expect("put");
+    assert_eq!(told.get_timeout(LONG).expect("it tried"), 0, "not its own");
+    assert_eq!(told.get_timeout(LONG).expect("it ends"), pid);
+    wait_for_end(pid);
+    assert_eq!(tasks.get_timeout(LONG).expect("it is there"), "second");
+    tasks.task_done().expect("it was got");
+    tasks.join_timeout(LONG).expect("all are finished");
 }
 
 fn a_foreign_fork_is_no_member() {

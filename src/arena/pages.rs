@@ -4,7 +4,7 @@ use super::alloc::Block;
 use super::object::View;
 use crate::error::Error;
 use crate::primitive::AtomicU64;
-use std::sync::atomic::Ordering::{AcqRel, Acquire, Release};
+use std::sync::atomic::Ordering::{AcqRel, Acquire, Relaxed, Release};
 
 const BYTES: u64 = 1024;
 
@@ -12,7 +12,7 @@ const BYTES: u64 = 1024;
 pub(crate) type Page = [AtomicU64; BYTES as usize / 8];
 
 impl<'a> View<'a> {
-    /// A page that [`add_page_of_words`](Self::add_page_of_words) has linked to this object.
+    /// A page that [`insert_page_of_words`](Self::insert_page_of_words) has linked to this object.
     pub(crate) fn page_of_words(self, index: u32) -> &'a Page {
         let block = Block {
             index,
@@ -24,17 +24,20 @@ impl<'a> View<'a> {
         unsafe { &*base.cast::<Page>() }
     }
 
-    /// Appends a page of zeros to the list that begins at `first`.
-    pub(crate) fn add_page_of_words(self, first: &AtomicU64) -> Result<(), Error> {
+    /// Puts a page of zeros at this place in the list: behind the word that names the first page, or a page's own first word.
+    pub(crate) fn insert_page_of_words(self, link: &AtomicU64) -> Result<(), Error> {
         let mut page = self.arena.alloc(BYTES)?;
-        page.bytes_mut()[..BYTES as usize].fill(0);
         let linked = u64::from(page.block().index) + 1;
-        let mut next = first;
-        while let Err(other) = next.compare_exchange(0, linked, AcqRel, Acquire) {
-            next = &self.page_of_words((other - 1) as u32)[0];
+        loop {
+            let behind = link.load(Acquire);
+            page.bytes_mut()[..BYTES as usize].fill(0);
+            page.bytes_mut()[..8].copy_from_slice(&behind.to_ne_bytes());
+            let inserted = link.compare_exchange(behind, linked, AcqRel, Relaxed);
+            if inserted.is_ok() {
+                page.into_block();
+                return Ok(());
+            }
         }
-        page.into_block();
-        Ok(())
     }
 
     /// Takes all pages out, from the front, when the object is destroyed.

@@ -12,7 +12,7 @@ use crate::os::clock::Deadline;
 use crate::ring::{Geometry, Held, Outlook, Place, Tasks};
 use crate::sync::{Progress, Spin, Wait};
 use serde::de::DeserializeOwned;
-use std::collections::VecDeque;
+use std::collections::{HashSet, VecDeque};
 use std::fmt;
 use std::sync::{Arc, Mutex, MutexGuard};
 use std::time::{Duration, Instant};
@@ -39,9 +39,11 @@ impl Kind for TasksKind {
         let tasks = Tasks::new(object);
         let ring = Content::find(object.arena, tasks.ring());
         let in_ring = || {
-            let mut messages = Vec::new();
+            let mut messages = HashSet::new();
             if let Some(ring) = &ring {
-                ring.for_each_message(|ring, index, _| messages.push(ring.task_in(index)));
+                ring.for_each_message(|ring, index, _| {
+                    messages.insert(ring.task_in(index));
+                });
             }
             messages
         };
@@ -320,19 +322,19 @@ impl TaskQueue {
 
     /// The oldest task of this process that was noted.
     pub(super) fn oldest(&self) -> Option<Held> {
-        let me = self.arena().me();
         let mut open = lock(&self.tasks.open);
         loop {
             // Those of a parent, of which this process is a copy, are not its own.
             let held = open.pop_front()?;
-            if held.tag.owner() == me {
+            if self.is_mine(held) {
                 return Some(held);
             }
         }
     }
 
+    /// By the process's whole name: its number may have been that of the process of which this one is a copy.
     fn is_mine(&self, held: Held) -> bool {
-        self.arena().check().is_ok() && held.tag.owner() == self.arena().me()
+        self.arena().check().is_ok() && held.name == self.arena().my_name()
     }
 
     pub(super) fn finish(&self, held: Held) {

@@ -189,7 +189,7 @@ impl<'a> ChainObject<'a> {
                     return Ok(place);
                 }
             }
-            self.view.add_page_of_words(&self.header().pages)?;
+            self.view.insert_page_of_words(&self.header().pages)?;
         }
     }
 

@@ -9,6 +9,7 @@ use crate::primitive::AtomicU64;
 use crate::primitive::private::AtomicU64 as PrivateU64;
 use crate::sync::EventCount;
 use crossbeam_utils::CachePadded;
+use std::collections::HashSet;
 use std::sync::atomic::Ordering::{AcqRel, Acquire, Relaxed, Release};
 
 #[repr(C, align(128))]
@@ -31,6 +32,8 @@ unsafe impl Shared for TasksHeader {}
 
 /// Cells in a page: two words each behind the link.
 const CELLS: u64 = (size_of::<Page>() / size_of::<AtomicU64>() / 2 - 1) as u64;
+/// So many pages are searched for a free cell before the table grows.
+const SEARCHED: usize = 16;
 const SLOT_BITS: u32 = 6;
 const _: () = assert!(CELLS < 1 << SLOT_BITS);
 
@@ -93,7 +96,7 @@ impl Tag {
         }
     }
 
-    pub(crate) fn owner(self) -> MemberId {
+    fn owner(self) -> MemberId {
         self.0 as MemberId & ((1 << OWNER_BITS) - 1)
     }
 
@@ -124,7 +127,9 @@ impl std::fmt::Debug for Tag {
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Held {
     cell: Cell,
-    pub(crate) tag: Tag,
+    tag: Tag,
+    /// Which process that is, among all that ever bore the number in the tag.
+    pub(crate) name: u64,
 }
 
 /// What there is besides what is in the ring.
@@ -200,6 +205,11 @@ impl<'a> Tasks<'a> {
             .is_ok()
     }
 
+    fn held(self, cell: Cell, tag: Tag) -> Held {
+        let name = self.view.arena.my_name();
+        Held { cell, tag, name }
+    }
+
     /// Every cell.
     fn cells(self) -> impl Iterator<Item = Cell> + 'a {
         let mut next = self.header().first.load(Acquire);
@@ -211,29 +221,44 @@ impl<'a> Tasks<'a> {
         .flat_map(|page| (0..CELLS).map(move |slot| Cell::new(page, slot)))
     }
 
-    /// The rest of the table, from the place where this process found the last free cell.
-    fn cells_from(self, place: &Place) -> impl Iterator<Item = Cell> + 'a {
-        let at = Cell(place.0.load(Relaxed));
-        let page = at.page();
-        let rest = if at.0 == 0 { CELLS } else { at.slot() as u64 };
-        (rest..CELLS).map(move |slot| Cell::new(page, slot))
-    }
-
     /// A free cell for a task that is about to be put.
     pub(crate) fn reserve(self, place: &Place, me: MemberId) -> Result<Held, Error> {
         // (V) before the cell: see `outlook`.
         self.header().puts.fetch_add(1, AcqRel);
-        loop {
-            for cell in self.cells_from(place).chain(self.cells()) {
+        let first = &self.header().first;
+        while first.load(Acquire) == 0 {
+            self.view.insert_page_of_words(first)?;
+        }
+        let begin = Cell(place.0.load(Relaxed));
+        let (mut page, mut slot) = match begin.0 {
+            0 => (self.first_page(), 0),
+            _ => (begin.page(), begin.slot() as u64),
+        };
+        for searched in 1.. {
+            for cell in (slot..CELLS).map(|slot| Cell::new(page, slot)) {
                 let old = self.load(cell);
                 let tag = old.first_used(me);
                 if old.state() == State::Free && self.change(cell, old, tag) {
                     place.0.store(cell.0, Relaxed);
-                    return Ok(Held { cell, tag });
+                    return Ok(self.held(cell, tag));
                 }
             }
-            self.view.add_page_of_words(&self.header().first)?;
+            let link = &self.view.page_of_words(page)[0];
+            // Not after all of it: to put many would take the square of the time. The next search goes on from here.
+            if searched % SEARCHED == 0 {
+                self.view.insert_page_of_words(link)?;
+            }
+            let next = link.load(Acquire).checked_sub(1);
+            (page, slot) = (
+                next.map_or_else(|| self.first_page(), |next| next as u32),
+                0,
+            );
         }
+        unreachable!("the search has no end")
+    }
+
+    fn first_page(self) -> u32 {
+        (self.header().first.load(Acquire) - 1) as u32
     }
 
     /// From now on the cell lists the block. What the ring is to carry.
@@ -253,7 +278,7 @@ impl<'a> Tasks<'a> {
             let tag = old.given_out(me);
             // A failure: its producer has died and was taken off it.
             if self.change(cell, old, tag) {
-                return Some(Held { cell, tag });
+                return Some(self.held(cell, tag));
             }
         }
     }
@@ -284,7 +309,7 @@ impl<'a> Tasks<'a> {
                 if !self.change(cell, old, tag) {
                     continue;
                 }
-                let held = Held { cell, tag };
+                let held = self.held(cell, tag);
                 if self.block_of(held).is_some() {
                     return Some(held);
                 }
@@ -325,6 +350,7 @@ impl<'a> Tasks<'a> {
 
     /// Ends a task, or one that was not put after all. Clearing the cell is the moment at which it is finished.
     pub(crate) fn finish(self, held: Held) {
+        debug_assert_eq!(self.load(held.cell), held.tag);
         let block = self.clear(held.cell);
         self.change(held.cell, held.tag, held.tag.with(State::Free, 0));
         block.into_iter().for_each(drop_message);
@@ -394,7 +420,7 @@ impl<'a> Tasks<'a> {
     pub(crate) fn repair(
         self,
         is_dead: impl Fn(MemberId) -> bool,
-        in_ring: impl Fn() -> Vec<[u64; 2]>,
+        in_ring: impl Fn() -> HashSet<[u64; 2]>,
         freed: &mut dyn FnMut(OwnedBlock<'a>),
     ) -> u64 {
         let mut changed = 0;
