@@ -4,10 +4,10 @@
 
 use std::time::Duration;
 
-use multiprocess::{ExitCode, Process};
-use serde::Serialize;
-use serde::de::DeserializeOwned;
+use multiprocess::Process;
 
+#[path = "../common/children.rs"]
+mod children;
 mod deaths;
 mod example;
 #[path = "../common/guard.rs"]
@@ -15,27 +15,13 @@ mod guard;
 mod loops;
 mod passing;
 
+use children::{reap, start};
 use guard::{LONG, watch};
 
 /// Long enough for a process to have gone to sleep, most of the time; nothing depends on it.
 const SOON: Duration = Duration::from_millis(20);
 
-/// A child that ends with this process, whatever fails.
-fn start<A, R>(function: fn(A) -> R, arguments: A) -> Process<R>
-where
-    A: Serialize + DeserializeOwned,
-    R: Serialize + DeserializeOwned,
-{
-    let daemon = Process::builder().daemon(true);
-    daemon.spawn(function, arguments).unwrap()
-}
-
 fn signal<R>(process: &Process<R>, signal: i32) {
     // SAFETY: the process is a child that nobody has reaped.
     assert_eq!(unsafe { libc::kill(process.pid() as i32, signal) }, 0);
-}
-
-/// Reaps a process that was killed.
-fn reap<R>(process: Process<R>) {
-    assert_eq!(process.wait(), ExitCode::Signaled(libc::SIGKILL));
 }

@@ -5,31 +5,18 @@ use std::thread;
 use std::time::Duration;
 
 use multiprocess::{
-    ExitCode, GetError, JoinError, JoinableQueue, OnDeath, Process, Queue, QueueJoinError,
-    TaskDoneError,
+    GetError, JoinError, JoinableQueue, OnDeath, Queue, QueueJoinError, TaskDoneError,
 };
-use serde::Serialize;
-use serde::de::DeserializeOwned;
 
+#[path = "../common/children.rs"]
+mod children;
 #[path = "../common/guard.rs"]
 mod guard;
 
+use children::{reap, start};
 use guard::{LONG, watch};
 
 const SOON: Duration = Duration::from_millis(20);
-
-fn start<A, R>(function: fn(A) -> R, arguments: A) -> Process<R>
-where
-    A: Serialize + DeserializeOwned,
-    R: Serialize + DeserializeOwned,
-{
-    let daemon = Process::builder().daemon(true);
-    daemon.spawn(function, arguments).unwrap()
-}
-
-fn reap<R>(process: Process<R>) {
-    assert_eq!(process.wait(), ExitCode::Signaled(libc::SIGKILL));
-}
 
 /// Gets a number, says so, and never finishes it.
 fn take_and_stay((jobs, told): (JoinableQueue<u64>, Queue<u64>)) {

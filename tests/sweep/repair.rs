@@ -6,8 +6,8 @@ use serde_bytes::ByteBuf;
 use crate::queue::{Check, Shape, get, put, ring, shape, start, sweep};
 use crate::ring::{BLOCK, Ring, SMALL, VICTIM, message};
 use crate::stepper::End;
-use crate::sweep::{Alone, Arrived, Corpse, Outcome, Sweep, Victim, alone, reach};
-use crate::trace::{Point, Trace};
+use crate::sweep::{Alone, Corpse, Outcome, Sweep, Victim, alone, kill_after};
+use crate::trace::Trace;
 use crate::victim::marked;
 
 /// A ring in which somebody died, one step before its operation would have taken effect.
@@ -49,34 +49,18 @@ impl Brink {
     /// Leaves a wreck: with a zombie in it, or with the dead process reaped.
     fn wreck(&self, reaped: bool) -> Wreck {
         let ring = ring(self.shape);
-        let mut victim = start(&ring, self.operation);
-        let mut stepper = victim.attach().expect("the first victim");
-        let point = Point {
-            after: self.after,
-            asleep: false,
-        };
-        let arrived = reach(&mut stepper, &self.trace, point, &mut || {});
-        assert_eq!(arrived, Ok(Arrived::There), "the first victim went astray");
-        let end = stepper.kill().expect("kill");
-        drop(stepper);
-        let mut dead = Some(victim);
-        if reaped {
-            reap(dead.take(), end);
-        }
+        let victim = start(&ring, self.operation);
+        let dead = kill_after(victim, &self.trace, self.after, reaped);
         Wreck { ring, dead }
-    }
-}
-
-fn reap(dead: Option<Process<()>>, end: End) {
-    if let Some(process) = dead {
-        process.reap(end).expect("reap");
     }
 }
 
 impl Wreck {
     fn judge(self, check: Check, corpse: Corpse) -> Outcome {
         let outcome = check(self.ring, corpse);
-        reap(self.dead, End::Killed(libc::SIGKILL));
+        if let Some(process) = self.dead {
+            process.reap(End::Killed(libc::SIGKILL)).expect("reap");
+        }
         outcome
     }
 }

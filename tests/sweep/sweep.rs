@@ -368,6 +368,26 @@ pub enum Arrived {
     Elsewhere,
 }
 
+/// Kills a victim after so many steps of its operation, and reaps it if it is to be reaped; else it is given back, a zombie.
+pub fn kill_after<V: Victim>(
+    mut victim: V,
+    whole: &Trace,
+    after: usize,
+    reaped: bool,
+) -> Option<V> {
+    let mut stepper = victim.attach().expect("the first victim");
+    let asleep = false;
+    let arrived = reach(&mut stepper, whole, Point { after, asleep }, &mut || {});
+    assert_eq!(arrived, Ok(Arrived::There), "the first victim went astray");
+    let end = stepper.kill().expect("kill");
+    drop(stepper);
+    if !reaped {
+        return Some(victim);
+    }
+    victim.reap(end).expect("reap");
+    None
+}
+
 /// Brings a victim from its first mark to a kill point.
 pub fn reach(
     stepper: &mut Stepper,

@@ -8,8 +8,8 @@ use serde_bytes::ByteBuf;
 
 use crate::ring::{BLOCK, LONG, SMALL, VICTIM, message, number};
 use crate::stepper::End;
-use crate::sweep::{Alone, Arrived, Corpse, Outcome, Report, Sweep, Victim, alone, reach};
-use crate::trace::{Point, Trace};
+use crate::sweep::{Alone, Corpse, Outcome, Report, Sweep, Victim, alone, kill_after};
+use crate::trace::Trace;
 use crate::victim::marked;
 
 type Argument = (Queue<ByteBuf>, usize, usize);
@@ -376,21 +376,7 @@ impl Brink {
 
     fn wreck(&self, reaped: bool) -> Wreck {
         let world = World::new(self.shape);
-        let mut dead = world.start(self.operation);
-        let mut stepper = dead.attach().expect("the first victim");
-        let point = Point {
-            after: self.after,
-            asleep: false,
-        };
-        let arrived = reach(&mut stepper, &self.trace, point, &mut || {});
-        assert_eq!(arrived, Ok(Arrived::There), "the first victim went astray");
-        let end = stepper.kill().expect("kill");
-        drop(stepper);
-        let mut dead = Some(dead);
-        if reaped {
-            let dead = dead.take().expect("it is there");
-            dead.reap(end).expect("reap");
-        }
+        let dead = kill_after(world.start(self.operation), &self.trace, self.after, reaped);
         Wreck { world, dead }
     }
 }

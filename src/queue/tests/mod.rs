@@ -99,7 +99,10 @@ fn closing_ends_producers_at_once_and_consumers_when_drained() {
 
 #[test]
 fn closing_wakes_who_waits() {
-    let (_arena, queue) = queue::<u32>(1);
+    closing_wakes(&queue::<u32>(1).1);
+}
+
+fn closing_wakes(queue: &Queue<u32>) {
     std::thread::scope(|scope| {
         let consumer = scope.spawn(|| queue.get());
         std::thread::sleep(Duration::from_millis(20));
