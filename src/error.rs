@@ -1,6 +1,10 @@
 //! Every error of the crate that is not tied to a running process.
 #![forbid(unsafe_code)]
 
+mod lock;
+
+pub use lock::{LockError, ReleaseError};
+
 use std::fmt;
 use std::io;
 
@@ -31,7 +35,7 @@ pub enum Error {
     NotInProgram,
     /// A fork was asked for while the process has more than one thread.
     MoreThreads,
-    /// A fork was asked for while a loan or a borrowed message is alive (or was forgotten).
+    /// A fork was asked for while a loan, a borrowed message, a guard or a permit is alive (or was forgotten).
     Borrowed,
     /// A daemon asked for a child that is no daemon.
     DaemonChild,
@@ -66,7 +70,9 @@ impl fmt::Display for Error {
             Error::InvalidConfig => "the configuration cannot work",
             Error::NotInProgram => "the function is not part of the program's own image",
             Error::MoreThreads => "a process with more than one thread cannot be forked",
-            Error::Borrowed => "a process with loans or borrowed messages cannot be forked",
+            Error::Borrowed => {
+                "a process with loans, borrowed messages, guards or permits cannot be forked"
+            }
             Error::DaemonChild => "a daemon can only have daemon children",
             Error::InvalidName => "the name is not usable",
             Error::WrongStartMethod => "the start method does not go with this call",

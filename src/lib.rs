@@ -1,12 +1,13 @@
 #![doc = include_str!("../README.md")]
 #![deny(unsafe_code)]
 
-// The layers: error < os < primitive < arena < sync < ring < codec < queue < process < family.
+// The layers: error < os < primitive < arena < sync < ring < codec < {queue, lock, value} < process < family.
 // Each imports only from those before it (tests/layering.rs).
 mod arena;
 mod codec;
 mod error;
 pub mod family;
+mod lock;
 mod os;
 mod primitive;
 mod process;
@@ -15,7 +16,8 @@ mod ring;
 mod sync;
 
 pub use codec::{Pod, Serde};
-pub use error::{DecodeError, EncodeError, Error, GetError, PutError};
+pub use error::{DecodeError, EncodeError, Error, GetError, LockError, PutError, ReleaseError};
+pub use lock::{Guard, Lock};
 pub use process::{
     Builder, ExitCode, Fd, JoinError, Process, ProcessRef, SpawnError, StartMethod,
     active_children, cpu_count, current_process, parent_process, spawn,
@@ -33,4 +35,5 @@ const KINDS: arena::Kinds = &[
     &queue::SENDERS_KIND,
     &queue::RECEIVERS_KIND,
     &queue::TasksKind,
+    &lock::LOCK_KIND,
 ];

@@ -93,57 +93,145 @@ impl FutexWord {
     }
 }
 
+/// A 64-bit word that processes sleep on. The kernel compares its low half, so what sleepers wait for must show there.
+#[repr(transparent)]
+#[derive(Debug)]
+#[cfg(not(all(test, loom)))]
+pub(crate) struct WideFutexWord(AtomicU64);
+
+#[cfg(not(all(test, loom)))]
+impl WideFutexWord {
+    #[inline]
+    pub(crate) fn word(&self) -> &AtomicU64 {
+        &self.0
+    }
+
+    fn low_half(&self) -> &AtomicU32 {
+        let halves = self.0.as_ptr().cast::<AtomicU32>();
+        let low = halves.wrapping_add(usize::from(cfg!(target_endian = "big")));
+        // SAFETY: an aligned half of the word, which only the kernel reads through it.
+        unsafe { &*low }
+    }
+
+    /// Sleeps while the low half is that of `expected`, until a wake or the end of `timeout`; may also return for no reason.
+    pub(crate) fn wait(&self, expected: u64, timeout: Duration) {
+        // Every outcome leads the caller to look at its condition again.
+        let _ = crate::os::futex::wait(self.low_half(), expected as u32, Some(timeout));
+    }
+
+    /// Wakes up to `count` sleepers and says how many slept.
+    pub(crate) fn wake(&self, count: u32) -> usize {
+        crate::os::futex::wake(self.low_half(), count)
+    }
+}
+
 /// The futex in loom: the kernel's compare under its bucket lock, and its barriers, are a mutex and SeqCst fences here.
 #[cfg(all(test, loom))]
-#[derive(Debug)]
-pub(crate) struct FutexWord {
-    word: AtomicU32,
-    bucket: loom::sync::Mutex<Bucket>,
-    woken: loom::sync::Condvar,
+mod futex {
+    use super::{AtomicU32, AtomicU64, Duration, Ordering, imp};
+    use loom::sync::{Condvar, Mutex};
+
+    #[derive(Debug, Default)]
+    struct Queue {
+        /// Sleepers so far, and how many of them, the first ones, were woken.
+        slept: usize,
+        woken: usize,
+        /// From now on every sleep is over at once, as if its time were.
+        expired: bool,
+    }
+
+    #[derive(Debug)]
+    struct Bucket {
+        queue: Mutex<Queue>,
+        woken: Condvar,
+    }
+
+    impl Bucket {
+        fn new() -> Self {
+            Bucket {
+                queue: Mutex::new(Queue::default()),
+                woken: Condvar::new(),
+            }
+        }
+
+        fn wait(&self, is_expected: impl FnOnce() -> bool) {
+            let mut queue = self.queue.lock().unwrap();
+            imp::fence(Ordering::SeqCst);
+            if !is_expected() {
+                return;
+            }
+            let ticket = queue.slept;
+            queue.slept += 1;
+            while queue.woken <= ticket && !queue.expired {
+                queue = self.woken.wait(queue).unwrap();
+            }
+            let expired = queue.expired;
+            drop(queue);
+            if expired {
+                loom::thread::yield_now();
+            }
+        }
+
+        fn expire(&self) {
+            self.queue.lock().unwrap().expired = true;
+            self.woken.notify_all();
+        }
+
+        fn wake(&self, count: u32) -> usize {
+            imp::fence(Ordering::SeqCst);
+            let mut queue = self.queue.lock().unwrap();
+            let asleep = queue.slept.saturating_sub(queue.woken);
+            let woken = asleep.min(count as usize);
+            queue.woken += woken;
+            self.woken.notify_all();
+            woken
+        }
+    }
+
+    macro_rules! futex_word {
+        ($name:ident, $atomic:ident, $value:ident) => {
+            #[derive(Debug)]
+            pub(crate) struct $name {
+                word: $atomic,
+                bucket: Bucket,
+            }
+
+            impl $name {
+                pub(crate) fn new(value: $value) -> Self {
+                    $name {
+                        word: $atomic::new(value),
+                        bucket: Bucket::new(),
+                    }
+                }
+
+                pub(crate) fn word(&self) -> &$atomic {
+                    &self.word
+                }
+
+                /// Without the time limit: in a model a wake-up that never comes must show as a deadlock.
+                pub(crate) fn wait(&self, expected: $value, _timeout: Duration) {
+                    // As the kernel does, by the low half.
+                    let low = |value| value as u32;
+                    self.bucket
+                        .wait(|| low(self.word.load(Ordering::Relaxed)) == low(expected));
+                }
+
+                pub(crate) fn wake(&self, count: u32) -> usize {
+                    self.bucket.wake(count)
+                }
+
+                /// Ends all sleeps, now and later, as the time limit would: after a death in a model.
+                #[allow(dead_code, reason = "not every word is one that a death is noticed at")]
+                pub(crate) fn expire(&self) {
+                    self.bucket.expire();
+                }
+            }
+        };
+    }
+
+    futex_word!(FutexWord, AtomicU32, u32);
+    futex_word!(WideFutexWord, AtomicU64, u64);
 }
 
 #[cfg(all(test, loom))]
-#[derive(Debug, Default)]
-struct Bucket {
-    /// Sleepers so far, and how many of them, the first ones, were woken.
-    slept: usize,
-    woken: usize,
-}
-
-#[cfg(all(test, loom))]
-impl FutexWord {
-    pub(crate) fn new(value: u32) -> Self {
-        FutexWord {
-            word: AtomicU32::new(value),
-            bucket: loom::sync::Mutex::new(Bucket::default()),
-            woken: loom::sync::Condvar::new(),
-        }
-    }
-
-    pub(crate) fn word(&self) -> &AtomicU32 {
-        &self.word
-    }
-
-    /// Without the time limit: in a model a wake-up that never comes must show as a deadlock.
-    pub(crate) fn wait(&self, expected: u32, _timeout: Duration) {
-        let mut bucket = self.bucket.lock().unwrap();
-        imp::fence(Ordering::SeqCst);
-        if self.word.load(Ordering::Relaxed) != expected {
-            return;
-        }
-        let ticket = bucket.slept;
-        bucket.slept += 1;
-        while bucket.woken <= ticket {
-            bucket = self.woken.wait(bucket).unwrap();
-        }
-    }
-
-    pub(crate) fn wake(&self, count: u32) -> usize {
-        imp::fence(Ordering::SeqCst);
-        let mut bucket = self.bucket.lock().unwrap();
-        let woken = (bucket.slept - bucket.woken).min(count as usize);
-        bucket.woken += woken;
-        self.woken.notify_all();
-        woken
-    }
-}
+pub(crate) use futex::{FutexWord, WideFutexWord};

@@ -241,6 +241,13 @@ impl Arena {
         MemberWord(self.row(id).word.load(Acquire)).generation()
     }
 
+    /// The process with this number in the table, by the number that it has for itself.
+    pub(crate) fn pid_of(&self, id: MemberId) -> Option<u32> {
+        let word = MemberWord(self.row(id).word.load(Acquire));
+        let seated = matches!(word.state(), MemberWord::JOINING | MemberWord::ALIVE);
+        seated.then(|| word.pid() as u32)
+    }
+
     /// How many members live, those included that were started and have not come to join yet.
     pub(super) fn members(&self) -> usize {
         self.ids()

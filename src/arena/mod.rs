@@ -358,7 +358,13 @@ impl Arena {
     }
 
     pub(crate) fn my_generation(&self) -> u64 {
-        self.0.me.load(Relaxed) >> 32
+        self.my_word() >> 32
+    }
+
+    /// `generation:32 | id` of this process: no other member, before or after it, has the same for long.
+    #[inline]
+    pub(crate) fn my_word(&self) -> u64 {
+        self.0.me.load(Relaxed)
     }
 }
 

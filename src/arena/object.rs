@@ -31,6 +31,10 @@ pub(crate) trait Kind: Sync {
     /// Takes every block out, one by one, making each its own before the object forgets it. Nobody holds the object any
     /// more; a killed predecessor may have begun.
     fn destroy(&self, object: View<'_>, taken: &mut dyn FnMut(OwnedBlock<'_>));
+    /// Whether this member holds something of it that a copy of its process would hold as well: then it cannot be copied.
+    fn is_in_use(&self, _object: View<'_>) -> bool {
+        false
+    }
 }
 
 pub(crate) type Visitor<'a> = dyn FnMut(u32) + 'a;
@@ -112,6 +116,11 @@ impl<'a> View<'a> {
     /// How many bytes of its own the object has.
     pub(crate) fn len(self) -> u64 {
         self.header().size
+    }
+
+    /// What the object was made for.
+    pub(crate) fn type_hash(self) -> u64 {
+        self.header().type_hash
     }
 
     /// The beginning of the object's bytes as a `T`.
@@ -365,7 +374,7 @@ impl Object {
             arena,
             block: owned.block(),
         };
-        let holder = view.add_holder(arena.my_word())?;
+        let holder = view.add_holder(arena.my_holder())?;
         init(view);
         let block = owned.into_block();
         let word = BlockWord::object(spec.kind.id(), block.generation);
@@ -392,7 +401,7 @@ impl Object {
         if (header.kind, header.type_hash) != (u64::from(kind), type_hash) {
             return Err(Error::WrongType);
         }
-        let holder = view.add_holder(arena.my_word())?;
+        let holder = view.add_holder(arena.my_holder())?;
         Ok(Object {
             arena: arena.clone(),
             block,
@@ -438,14 +447,14 @@ impl Drop for Object {
         let offset = self.offset.load(Relaxed);
         self.arena.remove_holder(Holder {
             offset,
-            word: self.arena.my_word(),
+            word: self.arena.my_holder(),
         });
         self.arena.destroy_if_unheld(self.block);
     }
 }
 
 impl Arena {
-    fn my_word(&self) -> HolderWord {
+    fn my_holder(&self) -> HolderWord {
         HolderWord::new(HolderWord::MEMBER, self.me().into(), self.my_generation())
     }
 
@@ -476,6 +485,22 @@ impl Arena {
         // Outside the lock: the last reference may end here and come back to the arena.
         drop(locals);
         Arc::downcast(local).ok()
+    }
+
+    /// Whether this process holds something in one of its objects that no other may hold at the same time.
+    pub(crate) fn is_in_use(&self) -> bool {
+        let locals = self.0.locals.lock().unwrap_or_else(|e| e.into_inner());
+        let alive: Vec<_> = locals
+            .values()
+            .filter_map(|entry| Some((entry.object, entry.local.upgrade()?)))
+            .collect();
+        // Outside the lock: the last reference may end here and come back to the arena.
+        drop(locals);
+        alive.iter().any(|(object, local)| {
+            let block = object(&**local).map(Object::block);
+            let known = block.and_then(|block| self.kind_and_view(block));
+            known.is_some_and(|(kind, view)| kind.is_in_use(view))
+        })
     }
 
     /// Before a fork by this crate: lets the copy that will take this seat hold what this member holds. In the copy it

@@ -39,6 +39,11 @@ pub(crate) fn page_size() -> usize {
     unsafe { libc::sysconf(libc::_SC_PAGESIZE) as usize }
 }
 
+/// `gettid()`: the calling thread; below 2^22 on Linux.
+pub(crate) fn thread_id() -> u32 {
+    rustix::thread::gettid().as_raw_nonzero().get() as u32
+}
+
 /// `sysconf(_SC_NPROCESSORS_ONLN)`: of the machine. Where this process may run says nothing about where its peers do.
 #[allow(unsafe_code, reason = "one call")]
 pub(crate) fn online_cpus() -> usize {

@@ -46,8 +46,9 @@ where
 {
     // Looked at here, where it can be said; the child needs it to map the memory again.
     prepared.record.arena().fd().ok_or_else(memory_closed)?;
-    if prepared.record.arena().is_lent() {
-        // The copy would hold the same blocks.
+    let arena = prepared.record.arena();
+    if arena.is_lent() || arena.is_in_use() {
+        // The copy would hold the same blocks, locks and permits.
         return Err(Error::Borrowed.into());
     }
     let held = prepared

@@ -3,10 +3,18 @@
 #![allow(unsafe_code)]
 
 mod event_count;
+mod locked;
+mod owner;
+mod raw_lock;
 mod wait;
 
 #[cfg(all(test, loom))]
-mod models;
+mod models {
+    mod event_count;
+    mod raw_lock;
+}
 
 pub(crate) use event_count::EventCount;
+pub(crate) use locked::{DataGuard, LocalLock, LockKind, Locked, type_hash};
+pub(crate) use raw_lock::{Refused, Taken};
 pub(crate) use wait::{Progress, Spin, Wait};

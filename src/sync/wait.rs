@@ -4,13 +4,14 @@ use super::EventCount;
 use crate::arena::{Arena, Block};
 use crate::os::clock::Deadline;
 use crate::primitive::private::AtomicU32;
-use std::sync::OnceLock;
+
 use std::sync::atomic::Ordering::Relaxed;
-use std::time::Duration;
+use std::sync::{Mutex, OnceLock};
+use std::time::{Duration, Instant};
 
 /// The longest sleep before the state and the owner that stands in the way are looked at again: what a wake-up lost by
 /// a kill can cost.
-const SLICE: Duration = Duration::from_millis(100);
+pub(super) const SLICE: Duration = Duration::from_millis(100);
 /// How long a `try_` form waits for a living peer that is in the middle of its own operation.
 const BRIEFLY: Duration = Duration::from_millis(1);
 const MAX_SPINS: u32 = 512;
@@ -71,6 +72,38 @@ impl Spin {
         }
     }
 
+    /// Tries as long as spinning has paid, then gives way a few times.
+    #[cfg_attr(all(test, loom), allow(unused_variables, unreachable_code))]
+    pub(super) fn spin<T>(&self, mut attempt: impl FnMut() -> Option<T>) -> Option<T> {
+        // In a model others get on only when this one sleeps.
+        #[cfg(all(test, loom))]
+        return None;
+        let budget = self.budget();
+        let (mut spins, mut turn) = (0, 1);
+        while spins < budget {
+            for _ in 0..turn {
+                std::hint::spin_loop();
+            }
+            spins += turn;
+            turn = (turn * 2).min(MAX_TURN);
+            if let Some(value) = attempt() {
+                self.won();
+                return Some(value);
+            }
+        }
+        for turn in 0..YIELDS {
+            std::thread::yield_now();
+            if let Some(value) = attempt() {
+                if turn == 0 {
+                    self.yielded();
+                }
+                return Some(value);
+            }
+        }
+        self.lost();
+        None
+    }
+
     /// It came: however quickly this time, the next time may take longer, and a sleep costs more than the longest spin.
     fn won(&self) {
         let old = self.budget.load(Relaxed);
@@ -96,6 +129,34 @@ impl Spin {
         let old = self.budget.load(Relaxed);
         self.budget
             .store((old * 2).clamp(MIN_SPINS, MAX_SPINS), Relaxed);
+    }
+}
+
+/// How long a process, once it has asked whether an owner lives, does not ask again before it has slept: the question costs
+/// some hundred microseconds.
+const ASK_EVERY: Duration = Duration::from_millis(10);
+
+/// What a process knows about waiting for something that has an owner.
+#[derive(Debug, Default)]
+pub(crate) struct Patience {
+    pub(crate) spin: Spin,
+    asked: Mutex<Option<Instant>>,
+}
+
+impl Patience {
+    /// Whether it is time to ask about the owner, without having waited for it; who is told so asks.
+    pub(super) fn may_ask(&self) -> bool {
+        if cfg!(all(test, loom)) {
+            return true;
+        }
+        let Ok(mut asked) = self.asked.try_lock() else {
+            return false;
+        };
+        let due = asked.is_none_or(|last| last.elapsed() >= ASK_EVERY);
+        if due {
+            *asked = Some(Instant::now());
+        }
+        due
     }
 }
 
@@ -180,7 +241,7 @@ impl Wait<'_> {
                 };
             }
             let slice = deadline.slice(SLICE);
-            let since = std::time::Instant::now();
+            let since = Instant::now();
             self.event.sleep(key, slice);
             let slept = since.elapsed();
             if WORTH_SPINNING.contains(&slept) {

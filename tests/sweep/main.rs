@@ -12,6 +12,7 @@ mod arena;
 mod batch;
 mod channel;
 mod joinable;
+mod lock;
 mod place;
 mod process;
 mod queue;

@@ -73,7 +73,7 @@ impl<R: Send + 'static> Attended<R> {
 }
 
 /// Waits until a thread of this process sleeps on a futex.
-fn await_sleep(id: i32) {
+pub fn await_sleep(id: i32) {
     let start = Instant::now();
     let futex = format!("{} ", libc::SYS_futex);
     let path = format!("/proc/self/task/{id}/syscall");

@@ -1,7 +1,7 @@
 //! Models of waiting, run by `ci/loom.sh`. A wake-up that gets lost is a deadlock here: the futex of the models sleeps for ever.
 
-use super::EventCount;
 use crate::primitive::{AtomicU64, Fences};
+use crate::sync::EventCount;
 use loom::sync::Arc;
 use loom::thread;
 use std::sync::atomic::Ordering::{Acquire, Relaxed, Release};

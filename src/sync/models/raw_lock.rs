@@ -1,0 +1,234 @@
+//! Models of the lock: exclusion, what its holders pass on to each other, wake-ups, and deaths.
+
+use crate::arena::MemberId;
+use crate::os::clock::Deadline;
+use crate::primitive::AtomicU64;
+use crate::sync::owner::{Me, Owners};
+use crate::sync::raw_lock::{RawLock, Refused, Taken};
+use crate::sync::wait::Patience;
+use loom::cell::UnsafeCell;
+use loom::sync::Arc;
+use loom::thread;
+use std::sync::atomic::Ordering::{AcqRel, Acquire};
+
+struct Shared {
+    lock: RawLock,
+    /// What it guards: loom says when two are at it.
+    data: UnsafeCell<u32>,
+    dead: AtomicU64,
+}
+
+/// One member with one thread.
+struct Member {
+    shared: Arc<Shared>,
+    id: MemberId,
+    patience: Patience,
+}
+
+impl Owners for Member {
+    fn me(&self) -> Me {
+        Me {
+            member: self.id,
+            thread: 1,
+        }
+    }
+
+    fn is_dead(&self, member: MemberId) -> bool {
+        self.shared.dead.load(Acquire) & 1 << member != 0
+    }
+}
+
+impl Member {
+    fn lock_until(&self, deadline: Deadline) -> Result<Taken, Refused> {
+        self.shared.lock.lock(self, &self.patience, deadline)
+    }
+
+    fn lock(&self) -> Taken {
+        self.lock_until(Deadline::NEVER).unwrap()
+    }
+
+    fn raise(&self) {
+        self.shared.data.with_mut(|data| {
+            // SAFETY: only who holds the lock comes here; loom checks it.
+            unsafe { *data += 1 }
+        });
+    }
+
+    fn count(&self) {
+        self.lock();
+        self.raise();
+        self.shared.lock.unlock();
+    }
+
+    /// Ends here, whatever it holds.
+    fn die(&self) {
+        self.shared.dead.fetch_or(1 << self.id, AcqRel);
+        self.shared.lock.expire();
+    }
+}
+
+fn members<const N: usize>() -> [Member; N] {
+    let shared = Arc::new(Shared {
+        lock: RawLock::new(),
+        data: UnsafeCell::new(0),
+        dead: AtomicU64::new(0),
+    });
+    std::array::from_fn(|i| Member {
+        shared: shared.clone(),
+        id: i as MemberId + 1,
+        patience: Patience::default(),
+    })
+}
+
+/// Takes the lock at last, and looks at what was done.
+fn settled(member: &Member, count: u32) -> Taken {
+    let taken = member.lock();
+    // SAFETY: the lock is held.
+    let data = member.shared.data.with(|data| unsafe { *data });
+    assert_eq!(data, count);
+    member.shared.lock.unlock();
+    taken
+}
+
+#[test]
+fn loom_lock_one_at_a_time() {
+    loom::model(|| {
+        let [a, b] = members();
+        let other = thread::spawn(move || {
+            b.count();
+            b.count();
+        });
+        a.count();
+        other.join().unwrap();
+        assert_eq!(settled(&a, 3), Taken::Sound);
+    });
+}
+
+#[test]
+fn loom_lock_wakes_all_one_after_the_other() {
+    loom::model(|| {
+        let [a, b, c] = members();
+        let others = [b, c].map(|member| thread::spawn(move || member.count()));
+        a.count();
+        for other in others {
+            other.join().unwrap();
+        }
+        assert_eq!(settled(&a, 3), Taken::Sound);
+    });
+}
+
+#[test]
+fn loom_lock_that_cannot_be_had_now() {
+    loom::model(|| {
+        let [a, b, c] = members();
+        let trying = thread::spawn(move || match b.lock_until(Deadline::NOW) {
+            Ok(_) => {
+                b.raise();
+                b.shared.lock.unlock();
+                1
+            }
+            Err(refused) => {
+                assert_eq!(refused, Refused::NotNow);
+                0
+            }
+        });
+        let other = thread::spawn(move || c.count());
+        a.count();
+        other.join().unwrap();
+        let tried = trying.join().unwrap();
+        assert_eq!(settled(&a, 2 + tried), Taken::Sound);
+    });
+}
+
+#[test]
+fn loom_lock_left_locked_is_released_once() {
+    loom::model(|| {
+        let [a, b, c] = members();
+        a.lock();
+        a.raise();
+        a.shared.lock.forget();
+        let others = [b, c].map(|member| {
+            thread::spawn(move || {
+                let released = member.shared.lock.release_forgotten();
+                member.count();
+                u32::from(released)
+            })
+        });
+        let released: u32 = others.map(|other| other.join().unwrap()).iter().sum();
+        assert_eq!(released, 1);
+        assert_eq!(settled(&a, 3), Taken::Sound);
+    });
+}
+
+#[test]
+fn loom_lock_of_a_dead_member_is_taken_over_once() {
+    loom::model(|| {
+        let [a, b, c] = members();
+        let others = [b, c].map(|member| {
+            thread::spawn(move || {
+                let taken = member.lock();
+                member.raise();
+                if taken == Taken::OwnerDied {
+                    member.shared.lock.mark_consistent();
+                }
+                member.shared.lock.unlock();
+                taken
+            })
+        });
+        a.lock();
+        a.raise();
+        a.die();
+        let found = others.map(|other| other.join().unwrap());
+        let died = found.iter().filter(|&&taken| taken == Taken::OwnerDied);
+        // Who was before the dead one was told of nothing, of the others one.
+        assert_eq!(died.count(), usize::from(found != [Taken::Sound; 2]));
+        let [last] = [Member {
+            shared: a.shared.clone(),
+            id: 4,
+            patience: Patience::default(),
+        }];
+        let told = settled(&last, 3);
+        assert_eq!(told == Taken::OwnerDied, found == [Taken::Sound; 2]);
+    });
+}
+
+/// Whoever collects what the dead left frees the lock while others find out themselves.
+#[test]
+fn loom_lock_repaired_while_others_take_it_over() {
+    loom::model(|| {
+        let [a, b, c] = members();
+        a.lock();
+        a.raise();
+        a.die();
+        let other = thread::spawn(move || {
+            let taken = b.lock();
+            b.raise();
+            b.shared.lock.unlock();
+            taken
+        });
+        c.shared.lock.repair(|member| member == 1);
+        assert_eq!(c.lock(), Taken::OwnerDied, "nobody has said otherwise");
+        c.raise();
+        c.shared.lock.unlock();
+        assert_eq!(other.join().unwrap(), Taken::OwnerDied);
+    });
+}
+
+/// The one that was woken dies before it takes the lock: the other sleeper finds it free after its time.
+#[test]
+fn loom_lock_wake_up_of_a_dead_member_is_not_missed() {
+    loom::model(|| {
+        let [a, b, c] = members();
+        a.lock();
+        let other = thread::spawn(move || b.count());
+        let dying = thread::spawn(move || {
+            c.shared.lock.sleep_once();
+            c.die();
+        });
+        a.raise();
+        a.shared.lock.unlock();
+        dying.join().unwrap();
+        other.join().unwrap();
+        assert_eq!(settled(&a, 2), Taken::Sound);
+    });
+}
