@@ -3,7 +3,7 @@
 
 mod lock;
 
-pub use lock::{LockError, ReleaseError};
+pub use lock::{ItemError, LockError, ReleaseError};
 
 use std::fmt;
 use std::io;

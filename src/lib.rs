@@ -14,9 +14,12 @@ mod process;
 mod queue;
 mod ring;
 mod sync;
+mod value;
 
 pub use codec::{Pod, Serde};
-pub use error::{DecodeError, EncodeError, Error, GetError, LockError, PutError, ReleaseError};
+pub use error::{
+    DecodeError, EncodeError, Error, GetError, ItemError, LockError, PutError, ReleaseError,
+};
 pub use lock::{Guard, Lock};
 pub use process::{
     Builder, ExitCode, Fd, JoinError, Process, ProcessRef, SpawnError, StartMethod,
@@ -27,6 +30,8 @@ pub use queue::{
     PutManyError, Queue, QueueJoinError, Receiver, RecvError, RecvManyError, Ref, Rest, SendError,
     SendManyError, Sender, Task, TaskDoneError, channel, unbounded_channel,
 };
+pub use sync::Atomic;
+pub use value::{Array, ArrayGuard, Bool, Value, ValueGuard};
 
 /// Every kind of object that lies in the arena, at the place that its number says.
 const KINDS: arena::Kinds = &[
@@ -36,4 +41,6 @@ const KINDS: arena::Kinds = &[
     &queue::RECEIVERS_KIND,
     &queue::TasksKind,
     &lock::LOCK_KIND,
+    &value::VALUE_KIND,
+    &value::ARRAY_KIND,
 ];

@@ -29,6 +29,20 @@ pub(crate) mod private {
     pub(crate) type AtomicU64 = core::sync::atomic::AtomicU64;
 }
 
+/// Atomics that are the user's own data in shared memory. Nothing of this crate relies on what they hold.
+pub(crate) mod plain {
+    pub(crate) type AtomicI8 = core::sync::atomic::AtomicI8;
+    pub(crate) type AtomicI16 = core::sync::atomic::AtomicI16;
+    pub(crate) type AtomicI32 = core::sync::atomic::AtomicI32;
+    pub(crate) type AtomicI64 = core::sync::atomic::AtomicI64;
+    pub(crate) type AtomicIsize = core::sync::atomic::AtomicIsize;
+    pub(crate) type AtomicU8 = core::sync::atomic::AtomicU8;
+    pub(crate) type AtomicU16 = core::sync::atomic::AtomicU16;
+    pub(crate) type AtomicU32 = core::sync::atomic::AtomicU32;
+    pub(crate) type AtomicU64 = core::sync::atomic::AtomicU64;
+    pub(crate) type AtomicUsize = core::sync::atomic::AtomicUsize;
+}
+
 /// Orders an earlier read-modify-write before a later load (store-load). On x86-64 a locked instruction is a full barrier,
 /// so only the compiler needs to be told.
 #[inline]

@@ -78,6 +78,59 @@ impl<G> fmt::Display for LockError<G> {
 
 impl<G> std::error::Error for LockError<G> {}
 
+/// Why an item of an array was not read or written. `T` is the item, or what stands for it.
+#[non_exhaustive]
+pub enum ItemError<T> {
+    /// The array has no item with this number.
+    OutOfRange {
+        /// The number that was asked for.
+        index: usize,
+        /// How many items there are.
+        len: usize,
+    },
+    /// The array's lock was not to be had, or was a dead process's.
+    Lock(LockError<T>),
+}
+
+impl<T> ItemError<T> {
+    /// Whether a process died while it held the array's lock.
+    pub fn is_owner_died(&self) -> bool {
+        matches!(self, ItemError::Lock(LockError::OwnerDied(_)))
+    }
+}
+
+impl<T> From<LockError<T>> for ItemError<T> {
+    fn from(error: LockError<T>) -> Self {
+        ItemError::Lock(error)
+    }
+}
+
+impl<T> fmt::Debug for ItemError<T> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            ItemError::OutOfRange { index, len } => f
+                .debug_struct("OutOfRange")
+                .field("index", index)
+                .field("len", len)
+                .finish(),
+            ItemError::Lock(error) => f.debug_tuple("Lock").field(error).finish(),
+        }
+    }
+}
+
+impl<T> fmt::Display for ItemError<T> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            ItemError::OutOfRange { index, len } => {
+                write!(f, "there is no item {index} in an array of {len}")
+            }
+            ItemError::Lock(error) => error.fmt(f),
+        }
+    }
+}
+
+impl<T> std::error::Error for ItemError<T> {}
+
 /// Why a `release` without a guard or permit released nothing.
 #[non_exhaustive]
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -315,6 +315,55 @@ impl<T> Locked<T> {
     }
 }
 
+/// The standard library's atomic integers: what several processes may use at the same time without a lock. Not to be implemented
+/// outside this crate.
+///
+/// # Safety
+/// Shared by any number of threads it may be changed by any of them.
+#[diagnostic::on_unimplemented(
+    message = "`{Self}` is no atomic integer: it can be reached under the lock only"
+)]
+#[allow(private_bounds, reason = "sealed")]
+pub unsafe trait Atomic: FromBytes + IntoBytes + Send + Sync + Sealed + 'static {}
+
+pub(crate) trait Sealed {}
+
+macro_rules! atomics {
+    ($($atomic:ident)*) => {
+        $(
+            impl Sealed for crate::primitive::plain::$atomic {}
+            // SAFETY: an atomic.
+            unsafe impl Atomic for crate::primitive::plain::$atomic {}
+        )*
+    };
+}
+
+atomics! {
+    AtomicI8 AtomicI16 AtomicI32 AtomicI64 AtomicIsize AtomicU8 AtomicU16 AtomicU32 AtomicU64 AtomicUsize
+}
+
+impl<T: Atomic> Locked<T> {
+    /// The items without the lock. Whoever makes locks of atomics gives nobody exclusive access to them.
+    ///
+    /// # Panics
+    /// In a process that a foreign `fork` made.
+    #[inline]
+    pub(crate) fn shared(&self) -> &[T] {
+        check(&self.local);
+        // SAFETY: the object is there as long as `self`, and only shared references to its atomics are made.
+        unsafe { &*self.data }
+    }
+}
+
+/// In a process that a foreign `fork` made the data is not there.
+#[inline]
+fn check(local: &LocalLock) {
+    assert!(
+        local.arena().check().is_ok(),
+        "this process was forked by other code and does not have the family's memory"
+    );
+}
+
 /// The right to the data of a lock; drops release it. Of the thread that took it.
 pub(crate) struct DataGuard<'a, D: ?Sized> {
     local: &'a LocalLock,
@@ -328,7 +377,7 @@ unsafe impl<D: ?Sized + Sync> Sync for DataGuard<'_, D> {}
 impl<D: ?Sized> DataGuard<'_, D> {
     /// Says that the data is what it should be.
     pub(crate) fn mark_consistent(&self) {
-        self.check();
+        check(self.local);
         self.local.raw().mark_consistent();
     }
 
@@ -338,14 +387,6 @@ impl<D: ?Sized> DataGuard<'_, D> {
             self.local.raw().forget();
         }
         std::mem::forget(self);
-    }
-
-    #[inline]
-    fn check(&self) {
-        assert!(
-            self.local.arena().check().is_ok(),
-            "this process was forked by other code and does not have the family's memory"
-        );
     }
 }
 
@@ -363,7 +404,7 @@ impl<D: ?Sized> Deref for DataGuard<'_, D> {
 
     #[inline]
     fn deref(&self) -> &D {
-        self.check();
+        check(self.local);
         // SAFETY: the object is there as long as `local`, all bytes are a `D` (`FromBytes`), and who holds the lock is alone
         // with them.
         unsafe { &*self.data }
@@ -373,7 +414,7 @@ impl<D: ?Sized> Deref for DataGuard<'_, D> {
 impl<D: ?Sized> DerefMut for DataGuard<'_, D> {
     #[inline]
     fn deref_mut(&mut self) -> &mut D {
-        self.check();
+        check(self.local);
         // SAFETY: as in `deref`, and `self` is borrowed exclusively.
         unsafe { &mut *self.data }
     }

@@ -15,6 +15,7 @@ mod models {
 }
 
 pub(crate) use event_count::EventCount;
+pub use locked::Atomic;
 pub(crate) use locked::{DataGuard, LocalLock, LockKind, Locked, type_hash};
 pub(crate) use raw_lock::{Refused, Taken};
 pub(crate) use wait::{Progress, Spin, Wait};
