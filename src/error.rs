@@ -3,7 +3,7 @@
 
 mod lock;
 
-pub use lock::{ItemError, LockError, ReleaseError};
+pub use lock::{AcquireError, ItemError, LockError, ReleaseError};
 
 use std::fmt;
 use std::io;

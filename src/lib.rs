@@ -18,9 +18,10 @@ mod value;
 
 pub use codec::{Pod, Serde};
 pub use error::{
-    DecodeError, EncodeError, Error, GetError, ItemError, LockError, PutError, ReleaseError,
+    AcquireError, DecodeError, EncodeError, Error, GetError, ItemError, LockError, PutError,
+    ReleaseError,
 };
-pub use lock::{Guard, Lock};
+pub use lock::{BoundedSemaphore, Guard, Lock, Permit, Semaphore};
 pub use process::{
     Builder, ExitCode, Fd, JoinError, Process, ProcessRef, SpawnError, StartMethod,
     active_children, cpu_count, current_process, parent_process, spawn,
@@ -43,4 +44,5 @@ const KINDS: arena::Kinds = &[
     &lock::LOCK_KIND,
     &value::VALUE_KIND,
     &value::ARRAY_KIND,
+    &lock::SEMAPHORE_KIND,
 ];

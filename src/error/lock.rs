@@ -78,6 +78,30 @@ impl<G> fmt::Display for LockError<G> {
 
 impl<G> std::error::Error for LockError<G> {}
 
+/// Why there is no permit.
+#[non_exhaustive]
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum AcquireError {
+    /// There is none now (`try_acquire`).
+    WouldBlock,
+    /// There was none for the whole time.
+    TimedOut,
+    /// This process is no member of the family (see [`Error::ForeignFork`]).
+    ForeignFork,
+}
+
+impl fmt::Display for AcquireError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            AcquireError::WouldBlock => f.write_str("there is no permit now"),
+            AcquireError::TimedOut => f.write_str("there was no permit for the whole time"),
+            AcquireError::ForeignFork => Error::ForeignFork.fmt(f),
+        }
+    }
+}
+
+impl std::error::Error for AcquireError {}
+
 /// Why an item of an array was not read or written. `T` is the item, or what stands for it.
 #[non_exhaustive]
 pub enum ItemError<T> {

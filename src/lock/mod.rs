@@ -2,18 +2,19 @@
 #![forbid(unsafe_code)]
 
 mod mutex;
+mod semaphore;
 
 pub use mutex::{Guard, Lock};
+pub use semaphore::{BoundedSemaphore, Permit, Semaphore};
 
-use crate::sync::LockKind;
-
-/// The first place of this layer in the table of kinds.
-const FIRST_KIND: u32 = 5;
+use crate::sync::{LockKind, SemaphoreKind};
 
 pub(crate) static LOCK_KIND: LockKind = LockKind {
-    id: FIRST_KIND,
+    id: 5,
     name: "lock",
 };
+
+pub(crate) static SEMAPHORE_KIND: SemaphoreKind = SemaphoreKind { id: 8 };
 
 #[cfg(all(test, not(loom)))]
 mod tests;

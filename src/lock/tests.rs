@@ -1,6 +1,7 @@
 #![forbid(unsafe_code)]
 
 mod mutex;
+mod semaphore;
 
 use crate::arena::Arena;
 use std::time::Duration;

@@ -5,7 +5,10 @@
 mod event_count;
 mod locked;
 mod owner;
+mod permits;
 mod raw_lock;
+mod semaphore;
+mod slots;
 mod wait;
 
 #[cfg(all(test, loom))]
@@ -18,4 +21,5 @@ pub(crate) use event_count::EventCount;
 pub use locked::Atomic;
 pub(crate) use locked::{DataGuard, LocalLock, LockKind, Locked, type_hash};
 pub(crate) use raw_lock::{Refused, Taken};
+pub(crate) use semaphore::{LocalSemaphore, NotAdded, SemaphoreKind, Taken as TakenPermit};
 pub(crate) use wait::{Progress, Spin, Wait};

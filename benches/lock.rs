@@ -1,0 +1,321 @@
+//! Locks and semaphores beside what a user would pick instead: free, and contended by 2 and by 8; ours between processes, the
+//! rivals of one process between threads. Prints ratios of one run, and how evenly the acquisitions are spread.
+//!
+//! ```sh
+//! cargo bench --bench lock             # everything
+//! cargo bench --bench lock -- free     # what has that word in its name
+//! ```
+
+#![allow(unsafe_code)] // pthread's mutexes and semaphores
+#![allow(clippy::disallowed_types)] // no models here, so plain atomics
+
+use multiprocess::{Array, Lock, Process, Value, spawn};
+use std::cell::UnsafeCell;
+use std::hint::black_box;
+use std::mem::MaybeUninit;
+use std::sync::Arc;
+use std::sync::atomic::AtomicU64;
+use std::sync::atomic::Ordering::{Acquire, Relaxed, Release};
+use std::thread;
+use std::time::{Duration, Instant};
+
+/// `free`: nanoseconds of a pair of calls that nobody hinders.
+fn free(name: &str, full: bool, sides: &mut [(&str, &mut dyn FnMut(u64))]) {
+    let samples = if full { 31 } else { 1 };
+    let count = if full { 400_000 } else { 1000 };
+    let mut found = vec![Vec::new(); sides.len()];
+    for _ in 0..samples {
+        for (side, found) in sides.iter_mut().zip(&mut found) {
+            let begin = Instant::now();
+            side.1(count);
+            found.push(begin.elapsed().as_nanos() as f64 / count as f64);
+        }
+    }
+    let ours = median(&mut found[0].clone());
+    println!("{name:<34} {ours:>8.1} ns");
+    for ((rival, _), theirs) in sides.iter().zip(&found).skip(1) {
+        let mut ratios: Vec<f64> = found[0].iter().zip(theirs).map(|(a, b)| a / b).collect();
+        let theirs = median(&mut theirs.clone());
+        let ratio = median(&mut ratios);
+        let (low, high) = (ratios[0], ratios[ratios.len() - 1]);
+        println!("    beside {rival:<26} {theirs:>6.1} ns   cost {ratio:.2} ({low:.2}-{high:.2})");
+    }
+}
+
+fn median(values: &mut [f64]) -> f64 {
+    values.sort_by(f64::total_cmp);
+    values[values.len() / 2]
+}
+
+/// A mutex of pthread's, shared between processes.
+struct Pthread(UnsafeCell<libc::pthread_mutex_t>);
+
+// SAFETY: a mutex.
+unsafe impl Sync for Pthread {}
+// SAFETY: as above; it is initialised where it stays.
+unsafe impl Send for Pthread {}
+
+impl Pthread {
+    fn new(robust: bool) -> Box<Pthread> {
+        let mutex = Box::new(Pthread(UnsafeCell::new(libc::PTHREAD_MUTEX_INITIALIZER)));
+        let mut attributes = MaybeUninit::uninit();
+        let at = attributes.as_mut_ptr();
+        // SAFETY: makes attributes out of the memory.
+        unsafe { libc::pthread_mutexattr_init(at) };
+        // SAFETY: they were just made.
+        unsafe { libc::pthread_mutexattr_setpshared(at, libc::PTHREAD_PROCESS_SHARED) };
+        if robust {
+            // SAFETY: as above.
+            unsafe { libc::pthread_mutexattr_setrobust(at, libc::PTHREAD_MUTEX_ROBUST) };
+        }
+        // SAFETY: nobody uses the mutex yet.
+        unsafe { libc::pthread_mutex_init(mutex.0.get(), at) };
+        mutex
+    }
+
+    #[inline]
+    fn with(&self, f: impl FnOnce()) {
+        // SAFETY: it was initialised.
+        unsafe { libc::pthread_mutex_lock(self.0.get()) };
+        f();
+        // SAFETY: locked just before by this thread.
+        unsafe { libc::pthread_mutex_unlock(self.0.get()) };
+    }
+}
+
+fn free_locks(full: bool) {
+    let ours = Lock::new(0_u64).unwrap();
+    let value = Value::new(0_u64).unwrap();
+    let standard = std::sync::Mutex::new(0_u64);
+    let parking = parking_lot::Mutex::new(0_u64);
+    let (plain, robust) = (Pthread::new(false), Pthread::new(true));
+    let mut data = 0_u64;
+    let mut other = 0_u64;
+    let mut sides: [(&str, &mut dyn FnMut(u64)); 6] = [
+        ("ours", &mut |n| {
+            for _ in 0..n {
+                *black_box(&ours).lock().unwrap() += 1;
+            }
+        }),
+        ("std::sync::Mutex", &mut |n| {
+            for _ in 0..n {
+                *black_box(&standard).lock().unwrap() += 1;
+            }
+        }),
+        ("parking_lot", &mut |n| {
+            for _ in 0..n {
+                *black_box(&parking).lock() += 1;
+            }
+        }),
+        ("pthread, process-shared", &mut |n| {
+            for _ in 0..n {
+                black_box(&plain).with(|| data += 1);
+            }
+        }),
+        ("pthread, robust", &mut |n| {
+            for _ in 0..n {
+                black_box(&robust).with(|| other += 1);
+            }
+        }),
+        ("our Value::update", &mut |n| {
+            for _ in 0..n {
+                black_box(&value).update(|v| *v += 1).unwrap();
+            }
+        }),
+    ];
+    free("lock + unlock, free", full, &mut sides);
+}
+
+/// So many turns of busy work.
+fn work(turns: u64) {
+    for i in 0..turns {
+        black_box(i);
+    }
+}
+
+/// What a worker does again and again: so much with the lock, so much without.
+#[derive(Clone, Copy, serde::Serialize, serde::Deserialize)]
+struct Load {
+    inside: u64,
+    outside: u64,
+}
+
+const GO: usize = 0;
+const STOP: usize = 1;
+/// Where the workers' numbers begin, each in a cache line of its own.
+const COUNTS: usize = 16;
+
+fn slot(worker: usize) -> usize {
+    COUNTS + worker * 16
+}
+
+fn run(board: &[AtomicU64], worker: usize, mut turn: impl FnMut()) {
+    while board[GO].load(Acquire) == 0 {
+        thread::yield_now();
+    }
+    let mut count = 0;
+    while board[STOP].load(Relaxed) == 0 {
+        turn();
+        count += 1;
+    }
+    board[slot(worker)].store(count, Release);
+}
+
+type Seat = (Lock<u64>, Array<AtomicU64>, usize, Load);
+
+fn locker((lock, board, worker, load): Seat) {
+    run(board.as_atomics(), worker, || {
+        let mut guard = lock.lock().unwrap();
+        *guard += 1;
+        work(load.inside);
+        drop(guard);
+        work(load.outside);
+    });
+}
+
+/// How many acquisitions each worker made.
+fn measured(board: &[AtomicU64], workers: usize, time: Duration, join: impl FnOnce()) -> Vec<u64> {
+    for at in board {
+        at.store(0, Relaxed);
+    }
+    board[GO].store(1, Release);
+    thread::sleep(time);
+    board[STOP].store(1, Release);
+    join();
+    (0..workers).map(|w| board[slot(w)].load(Acquire)).collect()
+}
+
+fn processes(workers: usize, load: Load, time: Duration) -> Vec<u64> {
+    let lock = Lock::new(0_u64).unwrap();
+    let board = Array::<AtomicU64>::zeroed(slot(workers)).unwrap();
+    let team: Vec<Process<()>> = (0..workers)
+        .map(|w| spawn(locker, (lock.clone(), board.clone(), w, load)).unwrap())
+        .collect();
+    let counts = measured(board.as_atomics(), workers, time, || {
+        team.into_iter().for_each(|p| p.join().unwrap());
+    });
+    assert_eq!(*lock.lock().unwrap(), counts.iter().sum::<u64>());
+    counts
+}
+
+fn threads(workers: usize, time: Duration, turn: impl Fn() + Send + Sync + 'static) -> Vec<u64> {
+    let board: Arc<Vec<AtomicU64>> = Arc::new((0..slot(workers)).map(|_| 0.into()).collect());
+    let turn = Arc::new(turn);
+    let team: Vec<_> = (0..workers)
+        .map(|w| {
+            let (board, turn) = (board.clone(), turn.clone());
+            thread::spawn(move || run(&board, w, || turn()))
+        })
+        .collect();
+    measured(&board, workers, time, || {
+        team.into_iter().for_each(|t| t.join().unwrap());
+    })
+}
+
+fn parking_lot_threads(workers: usize, load: Load, time: Duration) -> Vec<u64> {
+    let lock = parking_lot::Mutex::new(0_u64);
+    threads(workers, time, move || {
+        let mut guard = lock.lock();
+        *guard += 1;
+        work(load.inside);
+        drop(guard);
+        work(load.outside);
+    })
+}
+
+fn std_threads(workers: usize, load: Load, time: Duration) -> Vec<u64> {
+    let lock = std::sync::Mutex::new(0_u64);
+    threads(workers, time, move || {
+        let mut guard = lock.lock().unwrap();
+        *guard += 1;
+        work(load.inside);
+        drop(guard);
+        work(load.outside);
+    })
+}
+
+fn pthread_threads(workers: usize, load: Load, time: Duration) -> Vec<u64> {
+    let lock = Pthread::new(false);
+    threads(workers, time, move || {
+        lock.with(|| work(load.inside));
+        work(load.outside);
+    })
+}
+
+type Contender = fn(usize, Load, Duration) -> Vec<u64>;
+
+fn contended(name: &str, full: bool, workers: usize, load: Load) {
+    let samples = if full { 9 } else { 1 };
+    let time = Duration::from_millis(if full { 200 } else { 2 });
+    let sides: [(&str, Contender); 4] = [
+        ("ours", processes),
+        ("parking_lot", parking_lot_threads),
+        ("std::sync::Mutex", std_threads),
+        ("pthread, process-shared", pthread_threads),
+    ];
+    let mut found = vec![Vec::new(); sides.len()];
+    for _ in 0..samples {
+        for ((_, side), found) in sides.iter().zip(&mut found) {
+            let counts = side(workers, load, time);
+            let total = counts.iter().sum::<u64>();
+            found.push(total as f64 / time.as_secs_f64() / 1e6);
+        }
+    }
+    let ours = median(&mut found[0].clone());
+    println!("{name:<34} {ours:>8.2} M/s");
+    for ((rival, _), theirs) in sides.iter().zip(&found).skip(1) {
+        let mut ratios: Vec<f64> = found[0].iter().zip(theirs).map(|(a, b)| a / b).collect();
+        let theirs = median(&mut theirs.clone());
+        let ratio = median(&mut ratios);
+        let (low, high) = (ratios[0], ratios[ratios.len() - 1]);
+        println!("    beside {rival:<26} {theirs:>5.2} M/s  speed {ratio:.2} ({low:.2}-{high:.2})");
+    }
+}
+
+fn spread(full: bool) {
+    let time = if full {
+        Duration::from_secs(5)
+    } else {
+        Duration::from_millis(5)
+    };
+    let load = Load {
+        inside: 20,
+        outside: 20,
+    };
+    for (name, side) in [
+        ("ours", processes as Contender),
+        ("parking_lot", parking_lot_threads),
+        ("std::sync::Mutex", std_threads),
+    ] {
+        let counts = side(8, load, time);
+        let mean = counts.iter().sum::<u64>() as f64 / 8.0;
+        let shares: Vec<String> = counts
+            .iter()
+            .map(|&c| format!("{:.2}", c as f64 / mean))
+            .collect();
+        println!("spread over 8 in 5 s, {name:<17} {}", shares.join(" "));
+    }
+}
+
+fn main() {
+    let arguments: Vec<String> = std::env::args().skip(1).collect();
+    let full = arguments.iter().any(|a| a == "--bench");
+    let words: Vec<&String> = arguments.iter().filter(|a| !a.starts_with('-')).collect();
+    let wants = |name: &str| words.is_empty() || words.iter().any(|w| name.contains(w.as_str()));
+    if wants("free") {
+        free_locks(full);
+    }
+    for (name, workers, inside, outside) in [
+        ("contended by 2, short", 2, 0, 20),
+        ("contended by 2, long", 2, 2000, 200),
+        ("contended by 8, short", 8, 0, 20),
+        ("contended by 8, long", 8, 2000, 200),
+    ] {
+        if wants(name) {
+            contended(name, full, workers, Load { inside, outside });
+        }
+    }
+    if wants("spread") {
+        spread(full);
+    }
+}
