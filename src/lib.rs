@@ -21,7 +21,7 @@ pub use error::{
     AcquireError, DecodeError, EncodeError, Error, GetError, ItemError, LockError, PutError,
     ReleaseError,
 };
-pub use lock::{BoundedSemaphore, Guard, Lock, Permit, Semaphore};
+pub use lock::{BoundedSemaphore, Event, Guard, Lock, Permit, RLock, RLockGuard, Semaphore};
 pub use process::{
     Builder, ExitCode, Fd, JoinError, Process, ProcessRef, SpawnError, StartMethod,
     active_children, cpu_count, current_process, parent_process, spawn,
@@ -45,4 +45,6 @@ const KINDS: arena::Kinds = &[
     &value::VALUE_KIND,
     &value::ARRAY_KIND,
     &lock::SEMAPHORE_KIND,
+    &lock::RLOCK_KIND,
+    &lock::EVENT_KIND,
 ];

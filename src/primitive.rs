@@ -107,42 +107,10 @@ impl FutexWord {
     }
 }
 
-/// A 64-bit word that processes sleep on. The kernel compares its low half, so what sleepers wait for must show there.
-#[repr(transparent)]
-#[derive(Debug)]
-#[cfg(not(all(test, loom)))]
-pub(crate) struct WideFutexWord(AtomicU64);
-
-#[cfg(not(all(test, loom)))]
-impl WideFutexWord {
-    #[inline]
-    pub(crate) fn word(&self) -> &AtomicU64 {
-        &self.0
-    }
-
-    fn low_half(&self) -> &AtomicU32 {
-        let halves = self.0.as_ptr().cast::<AtomicU32>();
-        let low = halves.wrapping_add(usize::from(cfg!(target_endian = "big")));
-        // SAFETY: an aligned half of the word, which only the kernel reads through it.
-        unsafe { &*low }
-    }
-
-    /// Sleeps while the low half is that of `expected`, until a wake or the end of `timeout`; may also return for no reason.
-    pub(crate) fn wait(&self, expected: u64, timeout: Duration) {
-        // Every outcome leads the caller to look at its condition again.
-        let _ = crate::os::futex::wait(self.low_half(), expected as u32, Some(timeout));
-    }
-
-    /// Wakes up to `count` sleepers and says how many slept.
-    pub(crate) fn wake(&self, count: u32) -> usize {
-        crate::os::futex::wake(self.low_half(), count)
-    }
-}
-
 /// The futex in loom: the kernel's compare under its bucket lock, and its barriers, are a mutex and SeqCst fences here.
 #[cfg(all(test, loom))]
 mod futex {
-    use super::{AtomicU32, AtomicU64, Duration, Ordering, imp};
+    use super::{AtomicU32, Duration, Ordering, imp};
     use loom::sync::{Condvar, Mutex};
 
     #[derive(Debug, Default)]
@@ -202,50 +170,40 @@ mod futex {
         }
     }
 
-    macro_rules! futex_word {
-        ($name:ident, $atomic:ident, $value:ident) => {
-            #[derive(Debug)]
-            pub(crate) struct $name {
-                word: $atomic,
-                bucket: Bucket,
-            }
-
-            impl $name {
-                pub(crate) fn new(value: $value) -> Self {
-                    $name {
-                        word: $atomic::new(value),
-                        bucket: Bucket::new(),
-                    }
-                }
-
-                pub(crate) fn word(&self) -> &$atomic {
-                    &self.word
-                }
-
-                /// Without the time limit: in a model a wake-up that never comes must show as a deadlock.
-                pub(crate) fn wait(&self, expected: $value, _timeout: Duration) {
-                    // As the kernel does, by the low half.
-                    let low = |value| value as u32;
-                    self.bucket
-                        .wait(|| low(self.word.load(Ordering::Relaxed)) == low(expected));
-                }
-
-                pub(crate) fn wake(&self, count: u32) -> usize {
-                    self.bucket.wake(count)
-                }
-
-                /// Ends all sleeps, now and later, as the time limit would: after a death in a model.
-                #[allow(dead_code, reason = "not every word is one that a death is noticed at")]
-                pub(crate) fn expire(&self) {
-                    self.bucket.expire();
-                }
-            }
-        };
+    #[derive(Debug)]
+    pub(crate) struct FutexWord {
+        word: AtomicU32,
+        bucket: Bucket,
     }
 
-    futex_word!(FutexWord, AtomicU32, u32);
-    futex_word!(WideFutexWord, AtomicU64, u64);
+    impl FutexWord {
+        pub(crate) fn new(value: u32) -> Self {
+            FutexWord {
+                word: AtomicU32::new(value),
+                bucket: Bucket::new(),
+            }
+        }
+
+        pub(crate) fn word(&self) -> &AtomicU32 {
+            &self.word
+        }
+
+        /// Without the time limit: in a model a wake-up that never comes must show as a deadlock.
+        pub(crate) fn wait(&self, expected: u32, _timeout: Duration) {
+            self.bucket
+                .wait(|| self.word.load(Ordering::Relaxed) == expected);
+        }
+
+        pub(crate) fn wake(&self, count: u32) -> usize {
+            self.bucket.wake(count)
+        }
+
+        /// Ends all sleeps, now and later, as the time limit would: after a death in a model.
+        pub(crate) fn expire(&self) {
+            self.bucket.expire();
+        }
+    }
 }
 
 #[cfg(all(test, loom))]
-pub(crate) use futex::{FutexWord, WideFutexWord};
+pub(crate) use futex::FutexWord;

@@ -1,6 +1,8 @@
 #![forbid(unsafe_code)]
 
+mod event;
 mod mutex;
+mod rlock;
 mod semaphore;
 
 use crate::arena::Arena;

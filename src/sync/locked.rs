@@ -5,6 +5,7 @@
 //! 64   the items (128 when they are aligned so)
 //! ```
 
+use super::owner::Owners;
 use super::raw_lock::{LockWord, RawLock, Refused, Taken};
 use super::wait::Patience;
 use crate::arena::{self, Arena, Dead, Kind, Local, Object, ObjectSpec, OwnedBlock};
@@ -123,9 +124,57 @@ impl LocalLock {
         self.raw().lock(self.arena(), &self.patience, deadline)
     }
 
+    /// Takes the lock, once more if the calling thread has it. The caller is a member of the family.
+    pub(crate) fn lock_recursively(&self, deadline: Deadline) -> Result<Taken, Refused> {
+        let depth = &self.header().depth;
+        let word = self.raw().load();
+        if word.is_of(Owners::me(self.arena())) {
+            let deeper = depth.load(Relaxed).checked_add(1);
+            depth.store(deeper.expect("fewer guards than 2^32"), Relaxed);
+            return Ok(word.outcome());
+        }
+        let taken = self.lock(deadline)?;
+        // Whatever a dead holder left there.
+        depth.store(1, Relaxed);
+        self.header().kept.store(0, Relaxed);
+        Ok(taken)
+    }
+
+    /// Gives up one of the times that the calling thread has taken the lock; with the last one it is free.
+    pub(crate) fn unlock_once(&self) {
+        let depth = self.header().depth.load(Relaxed) - 1;
+        self.header().depth.store(depth, Relaxed);
+        if depth == 0 {
+            self.raw().unlock(self.arena().fences());
+        }
+    }
+
+    /// Leaves one of these times to [`release_kept`](Self::release_kept).
+    pub(crate) fn keep_once(&self) {
+        let kept = &self.header().kept;
+        kept.store(kept.load(Relaxed) + 1, Relaxed);
+    }
+
+    /// Gives up one that was left; false when there is none, or the lock is another thread's.
+    pub(crate) fn release_kept(&self) -> bool {
+        let header = self.header();
+        let kept = header.kept.load(Relaxed);
+        if !self.raw().load().is_of(Owners::me(self.arena())) || kept == 0 {
+            return false;
+        }
+        header.kept.store(kept - 1, Relaxed);
+        self.unlock_once();
+        true
+    }
+
+    /// Says that what the lock guards is what it should be. The caller holds it.
+    pub(crate) fn mark_consistent(&self) {
+        self.raw().mark_consistent();
+    }
+
     /// Releases a lock that its holder left locked; false when it was not.
     pub(crate) fn release_forgotten(&self) -> bool {
-        self.raw().release_forgotten()
+        self.raw().release_forgotten(self.arena().fences())
     }
 
     /// Whether somebody holds it.
@@ -378,7 +427,7 @@ impl<D: ?Sized> DataGuard<'_, D> {
     /// Says that the data is what it should be.
     pub(crate) fn mark_consistent(&self) {
         check(self.local);
-        self.local.raw().mark_consistent();
+        self.local.mark_consistent();
     }
 
     /// Leaves it locked, for anybody to release.
@@ -393,8 +442,9 @@ impl<D: ?Sized> DataGuard<'_, D> {
 impl<D: ?Sized> Drop for DataGuard<'_, D> {
     #[inline]
     fn drop(&mut self) {
-        if self.local.arena().check().is_ok() {
-            self.local.raw().unlock();
+        let arena = self.local.arena();
+        if arena.check().is_ok() {
+            self.local.raw().unlock(arena.fences());
         }
     }
 }

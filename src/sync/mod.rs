@@ -2,6 +2,7 @@
 //! sketch are in README.md beside this file.
 #![allow(unsafe_code)]
 
+mod event;
 mod event_count;
 mod locked;
 mod owner;
@@ -13,10 +14,13 @@ mod wait;
 
 #[cfg(all(test, loom))]
 mod models {
+    mod event;
     mod event_count;
+    mod permits;
     mod raw_lock;
 }
 
+pub(crate) use event::{EventKind, LocalEvent};
 pub(crate) use event_count::EventCount;
 pub use locked::Atomic;
 pub(crate) use locked::{DataGuard, LocalLock, LockKind, Locked, type_hash};

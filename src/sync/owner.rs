@@ -1,6 +1,7 @@
 //! Who holds what: a member of the family, and where it matters one of its threads.
 
 use crate::arena::{Arena, MemberId};
+use crate::primitive::Fences;
 use std::cell::Cell;
 
 /// A thread of a member.
@@ -14,6 +15,9 @@ pub(crate) struct Me {
 /// Who asks, and who can be asked whether an owner has died.
 pub(crate) trait Owners {
     fn me(&self) -> Me;
+
+    /// The mode of the family's store-load handshakes.
+    fn fences(&self) -> Fences;
 
     /// Asks the kernel: for slow paths. Load the tagged word first, ask then, and change exactly that word.
     fn is_dead(&self, member: MemberId) -> bool;
@@ -42,6 +46,11 @@ impl Owners for Arena {
             member: member as MemberId,
             thread,
         }
+    }
+
+    #[inline]
+    fn fences(&self) -> Fences {
+        Arena::fences(self)
     }
 
     fn is_dead(&self, member: MemberId) -> bool {

@@ -5,21 +5,19 @@ use super::owner::{Me, Owners};
 use super::wait::{Patience, SLICE};
 use crate::arena::{MEMBER_BITS, MemberId, Shared};
 use crate::os::clock::Deadline;
-use crate::primitive::WideFutexWord;
+use crate::primitive::{AtomicU64, Fences, FutexWord};
 use std::sync::atomic::Ordering::{Acquire, Relaxed, Release};
 use std::time::{Duration, Instant};
 
 /// `sequence:26 | thread:22 | owner:12 | flags:4`. The sequence rises whenever the lock is taken, so that a word that a slow
-/// repairer has seen does not come again. Sleepers compare the low half: the flags, the owner and 16 bits of the thread.
+/// repairer has seen does not come again. While the lock is held and its holder lives, nobody else changes it.
 #[derive(Clone, Copy, PartialEq, Eq)]
 pub(crate) struct LockWord(u64);
 
-/// Somebody may sleep; only in the word of a lock that is held.
-const CONTENDED: u64 = 1;
 /// A holder died, and nobody has said since that the data is consistent.
-const DIED: u64 = 2;
+const DIED: u64 = 1;
 /// The holder left it locked, for anybody to release.
-const FORGOTTEN: u64 = 4;
+const FORGOTTEN: u64 = 2;
 
 const OWNER_SHIFT: u32 = 4;
 const THREAD_SHIFT: u32 = OWNER_SHIFT + MEMBER_BITS;
@@ -49,10 +47,6 @@ impl LockWord {
         self.0 & FORGOTTEN != 0
     }
 
-    pub(crate) fn is_contended(self) -> bool {
-        self.0 & CONTENDED != 0
-    }
-
     /// Whether a holder died and the data may be inconsistent.
     #[inline]
     pub(crate) fn has_died(self) -> bool {
@@ -61,9 +55,9 @@ impl LockWord {
 
     /// The word after `me` has taken it.
     #[inline]
-    fn taken(self, me: Me, flags: u64) -> LockWord {
+    fn taken(self, me: Me) -> LockWord {
         let sequence = (self.0 & SEQUENCE).wrapping_add(1 << SEQUENCE_SHIFT);
-        LockWord(sequence | tag(me) | self.0 & DIED | flags)
+        LockWord(sequence | tag(me) | self.0 & DIED)
     }
 
     #[inline]
@@ -72,7 +66,7 @@ impl LockWord {
     }
 
     #[inline]
-    fn outcome(self) -> Taken {
+    pub(super) fn outcome(self) -> Taken {
         if self.has_died() {
             Taken::OwnerDied
         } else {
@@ -105,54 +99,59 @@ pub(crate) enum Refused {
 
 /// How long one sleeps at first who could not ask whether the holder lives, having asked just before.
 const SHORT_SLICE: Duration = Duration::from_millis(10);
+/// Measured: fewer looks before the sleep, and more, both cost throughput when two processes or eight are at it.
+const PAUSES: u32 = 4;
+const YIELDS: u32 = 7;
 
-#[repr(transparent)]
+#[repr(C)]
 #[derive(Debug)]
 pub(crate) struct RawLock {
-    word: WideFutexWord,
+    word: AtomicU64,
+    /// [`NONE`], or [`SOME`] who may sleep: then whoever releases the lock wakes one, who says the same again for the others.
+    sleepers: FutexWord,
 }
 
-// SAFETY: one atomic word, any value of which is valid.
+const NONE: u32 = 0;
+const SOME: u32 = 1;
+
+// SAFETY: atomics, any value of which is valid.
 unsafe impl Shared for RawLock {}
 
 impl RawLock {
     #[cfg(all(test, loom))]
     pub(crate) fn new() -> Self {
         RawLock {
-            word: WideFutexWord::new(0),
+            word: AtomicU64::new(0),
+            sleepers: FutexWord::new(NONE),
         }
     }
 
     /// In a model: somebody has died, and all sleeps end by their time limit.
     #[cfg(all(test, loom))]
     pub(crate) fn expire(&self) {
-        self.word.expire();
+        self.sleepers.expire();
     }
 
     /// In a model: what somebody does for the lock who dies when he is woken.
     #[cfg(all(test, loom))]
-    pub(crate) fn sleep_once(&self) {
-        let seen = self.load();
-        let marked = LockWord(seen.0 | CONTENDED);
-        if !seen.is_free() && (seen == marked || self.swap(seen, marked)) {
-            self.word.wait(marked.0, SLICE);
+    pub(crate) fn sleep_once(&self, fences: Fences) {
+        self.announce(fences);
+        if !self.load().is_free() {
+            self.sleepers.wait(SOME, SLICE);
         }
     }
 
     #[inline]
     pub(crate) fn load(&self) -> LockWord {
-        LockWord(self.word.word().load(Relaxed))
+        LockWord(self.word.load(Relaxed))
     }
 
     /// Takes a free lock.
     #[inline]
-    fn take(&self, seen: LockWord, me: Me, flags: u64) -> Option<Taken> {
-        let mine = seen.taken(me, flags);
+    fn take(&self, seen: LockWord, me: Me) -> Option<Taken> {
+        let mine = seen.taken(me);
         // (L) pairs with (U).
-        let swapped = self
-            .word
-            .word()
-            .compare_exchange(seen.0, mine.0, Acquire, Relaxed);
+        let swapped = self.word.compare_exchange(seen.0, mine.0, Acquire, Relaxed);
         swapped.is_ok().then(|| mine.outcome())
     }
 
@@ -165,7 +164,7 @@ impl RawLock {
     ) -> Result<Taken, Refused> {
         let (seen, me) = (self.load(), owners.me());
         if seen.is_free() {
-            if let Some(taken) = self.take(seen, me, 0) {
+            if let Some(taken) = self.take(seen, me) {
                 return Ok(taken);
             }
         }
@@ -185,124 +184,141 @@ impl RawLock {
             return Err(Refused::Deadlock);
         }
         if !deadline.expired() {
-            if let Some(taken) = self.spin(me, patience, 0) {
+            if let Some(taken) = self.spin(me) {
                 return Ok(taken);
             }
         }
         // Whether to ask if the holder lives: at once, unless that was done just now, and after every slice.
         let mut slow = patience.may_ask();
-        // Who has slept may not have been the only one: from then on it sees to it that its successor wakes another.
-        let mut slept = 0;
+        let mut slept = false;
+        let mut announced = false;
         loop {
             let seen = self.load();
-            if seen.is_free() {
-                if let Some(taken) = self.take(seen, me, slept) {
-                    return Ok(taken);
+            let taken = if seen.is_free() {
+                self.take(seen, me)
+            } else if slow && owners.is_dead(seen.owner()) {
+                let taken = self.take_over(seen, me);
+                taken.inspect(|_| owners.repaired())
+            } else {
+                let expired = deadline.expired();
+                if expired && (announced || !slept) {
+                    return Err(Refused::NotNow);
                 }
-                continue;
-            }
-            if slow && owners.is_dead(seen.owner()) {
-                if let Some(taken) = self.take_over(seen, me) {
-                    owners.repaired();
-                    return Ok(taken);
+                if !announced {
+                    // Also by who goes without the lock: the wake-up that it got was perhaps meant for all.
+                    self.announce(owners.fences());
+                    announced = true;
+                    continue;
                 }
-                continue;
+                let slice = deadline.slice(if slow { SLICE } else { SHORT_SLICE });
+                let since = Instant::now();
+                self.sleepers.wait(SOME, slice);
+                slow = since.elapsed() >= slice || cfg!(all(test, loom));
+                (slept, announced) = (true, false);
+                if slow {
+                    owners.quiet();
+                    None
+                } else {
+                    self.spin(me)
+                }
+            };
+            if taken.is_some() && (slept || slow) {
+                // Others may sleep still; whoever releases it is this one.
+                self.sleepers.word().store(SOME, Relaxed);
             }
-            let expired = deadline.expired();
-            if expired && slept == 0 {
-                return Err(Refused::NotNow);
-            }
-            // Also when it goes without the lock: the wake-up that it got was perhaps meant for all.
-            let marked = LockWord(seen.0 | CONTENDED);
-            if marked != seen && !self.swap(seen, marked) {
-                continue;
-            }
-            if expired {
-                return Err(Refused::NotNow);
-            }
-            let slice = deadline.slice(if slow { SLICE } else { SHORT_SLICE });
-            let since = Instant::now();
-            self.word.wait(marked.0, slice);
-            slept = CONTENDED;
-            slow = since.elapsed() >= slice || cfg!(all(test, loom));
-            if slow {
-                owners.quiet();
-            } else if let Some(taken) = self.spin(me, patience, slept) {
+            if let Some(taken) = taken {
                 return Ok(taken);
             }
         }
     }
 
-    fn swap(&self, seen: LockWord, new: LockWord) -> bool {
-        let word = self.word.word();
-        word.compare_exchange(seen.0, new.0, Relaxed, Relaxed)
-            .is_ok()
+    /// Says that somebody may sleep. The caller then looks at the lock again.
+    fn announce(&self, fences: Fences) {
+        self.sleepers.word().store(SOME, Relaxed);
+        // (W) pairs with (S).
+        fences.heavy();
     }
 
-    /// Takes the lock of a dead member. The others may have slept on its word.
+    /// Takes the lock of a dead member.
     fn take_over(&self, seen: LockWord, me: Me) -> Option<Taken> {
-        let mine = LockWord(seen.taken(me, CONTENDED).0 | DIED);
-        let swapped = self
-            .word
-            .word()
-            .compare_exchange(seen.0, mine.0, Acquire, Relaxed);
+        let mine = LockWord(seen.taken(me).0 | DIED);
+        let swapped = self.word.compare_exchange(seen.0, mine.0, Acquire, Relaxed);
         swapped.is_ok().then_some(Taken::OwnerDied)
     }
 
-    /// Tries for a short time that depends on what trying has earned.
-    fn spin(&self, me: Me, patience: &Patience, slept: u64) -> Option<Taken> {
-        patience.spin.spin(|| {
+    /// Tries for a moment: with longer and longer pauses, since every look takes the line from the holder, then giving way. In a
+    /// model others get on only when this one sleeps.
+    fn spin(&self, me: Me) -> Option<Taken> {
+        let rounds = if cfg!(all(test, loom)) {
+            0..0
+        } else {
+            1..PAUSES + YIELDS
+        };
+        for round in rounds {
+            if round < PAUSES {
+                (0..1 << round).for_each(|_| std::hint::spin_loop());
+            } else {
+                std::thread::yield_now();
+            }
             let seen = self.load();
             if seen.is_free() {
-                self.take(seen, me, slept)
-            } else {
-                None
+                if let Some(taken) = self.take(seen, me) {
+                    return Some(taken);
+                }
             }
-        })
+        }
+        None
     }
 
     /// Releases the lock of the caller.
     #[inline]
-    pub(crate) fn unlock(&self) {
-        // Nobody else changes more of it than the mark of sleepers while the holder lives.
-        let free = self.load().freed();
+    pub(crate) fn unlock(&self, fences: Fences) {
         // (U) pairs with (L).
-        let held = LockWord(self.word.word().swap(free.0, Release));
-        if held.is_contended() {
-            self.wake_one();
+        self.word.store(self.load().freed().0, Release);
+        self.wake_one(fences);
+    }
+
+    /// Wakes one of those who sleep, if there are any, after the lock was released.
+    #[inline]
+    fn wake_one(&self, fences: Fences) {
+        // (S) pairs with (W): either this sees the word set, or the waiter sees the lock free.
+        fences.light();
+        if self.sleepers.word().load(Relaxed) != NONE {
+            self.wake_sleeper();
         }
     }
 
     #[cold]
-    fn wake_one(&self) {
-        self.word.wake(1);
+    fn wake_sleeper(&self) {
+        // Who was about to sleep sees another word and looks again.
+        if self.sleepers.word().swap(NONE, Relaxed) != NONE {
+            self.sleepers.wake(1);
+        }
     }
 
-    /// Says that the data is what it should be.
+    /// Says that the data of the caller's lock is what it should be.
     pub(crate) fn mark_consistent(&self) {
-        self.word.word().fetch_and(!DIED, Relaxed);
+        self.word.store(self.load().0 & !DIED, Relaxed);
     }
 
     /// The caller leaves its lock locked, for anybody to release.
     pub(crate) fn forget(&self) {
         // (U), in two steps: who releases it goes on from here.
-        self.word.word().fetch_or(FORGOTTEN, Release);
+        self.word.store(self.load().0 | FORGOTTEN, Release);
     }
 
     /// Releases a lock that was left locked; false when it was not.
-    pub(crate) fn release_forgotten(&self) -> bool {
+    pub(crate) fn release_forgotten(&self, fences: Fences) -> bool {
         loop {
             let seen = self.load();
             if seen.is_free() || !seen.is_forgotten() {
                 return false;
             }
-            let word = self.word.word();
-            // Release: passes on what the forgetter did.
-            let swapped = word.compare_exchange(seen.0, seen.freed().0, Release, Relaxed);
+            // Release: it passes on what the forgetter did.
+            let free = seen.freed();
+            let swapped = self.word.compare_exchange(seen.0, free.0, Release, Relaxed);
             if swapped.is_ok() {
-                if seen.is_contended() {
-                    self.wake_one();
-                }
+                self.wake_one(fences);
                 return true;
             }
         }
@@ -312,9 +328,14 @@ impl RawLock {
     /// dead may have been the one whom the last wake-up went to.
     pub(crate) fn repair(&self, is_dead: impl Fn(MemberId) -> bool) -> bool {
         let seen = self.load();
-        let free = LockWord(seen.freed().0 | DIED);
-        let repaired = !seen.is_free() && is_dead(seen.owner()) && self.swap(seen, free);
-        self.word.wake(u32::MAX);
+        let repaired = !seen.is_free() && is_dead(seen.owner()) && {
+            let free = LockWord(seen.freed().0 | DIED);
+            let swapped = self.word.compare_exchange(seen.0, free.0, Relaxed, Relaxed);
+            swapped.is_ok()
+        };
+        // Who was about to sleep sees another word; who finds the lock held says again that it sleeps.
+        self.sleepers.word().store(NONE, Relaxed);
+        self.sleepers.wake(u32::MAX);
         repaired
     }
 }
@@ -329,16 +350,16 @@ mod tests {
             member: (1 << MEMBER_BITS) - 1,
             thread: (1 << THREAD_BITS) - 1,
         };
-        let held = LockWord(SEQUENCE).taken(all, CONTENDED);
+        let held = LockWord(SEQUENCE).taken(all);
         assert_eq!(held.0 & SEQUENCE, 0, "the sequence wraps");
-        assert!(held.is_of(all) && held.is_contended() && !held.has_died());
+        assert!(held.is_of(all) && !held.has_died());
         assert_eq!(held.owner(), all.member);
         assert!(held.freed().is_free());
         let other = Me { thread: 1, ..all };
         assert!(!held.is_of(other));
         let dead = LockWord(held.0 | DIED | FORGOTTEN);
         assert!(dead.freed().has_died() && !dead.freed().is_forgotten());
-        let again = dead.freed().taken(other, 0);
+        let again = dead.freed().taken(other);
         assert_eq!(again.outcome(), Taken::OwnerDied);
         assert_ne!(again.0 & SEQUENCE, dead.0 & SEQUENCE, "each time another");
     }

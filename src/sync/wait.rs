@@ -72,38 +72,6 @@ impl Spin {
         }
     }
 
-    /// Tries as long as spinning has paid, then gives way a few times.
-    #[cfg_attr(all(test, loom), allow(unused_variables, unreachable_code))]
-    pub(super) fn spin<T>(&self, mut attempt: impl FnMut() -> Option<T>) -> Option<T> {
-        // In a model others get on only when this one sleeps.
-        #[cfg(all(test, loom))]
-        return None;
-        let budget = self.budget();
-        let (mut spins, mut turn) = (0, 1);
-        while spins < budget {
-            for _ in 0..turn {
-                std::hint::spin_loop();
-            }
-            spins += turn;
-            turn = (turn * 2).min(MAX_TURN);
-            if let Some(value) = attempt() {
-                self.won();
-                return Some(value);
-            }
-        }
-        for turn in 0..YIELDS {
-            std::thread::yield_now();
-            if let Some(value) = attempt() {
-                if turn == 0 {
-                    self.yielded();
-                }
-                return Some(value);
-            }
-        }
-        self.lost();
-        None
-    }
-
     /// It came: however quickly this time, the next time may take longer, and a sleep costs more than the longest spin.
     fn won(&self) {
         let old = self.budget.load(Relaxed);

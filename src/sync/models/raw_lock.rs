@@ -2,7 +2,7 @@
 
 use crate::arena::MemberId;
 use crate::os::clock::Deadline;
-use crate::primitive::AtomicU64;
+use crate::primitive::{AtomicU64, Fences};
 use crate::sync::owner::{Me, Owners};
 use crate::sync::raw_lock::{RawLock, Refused, Taken};
 use crate::sync::wait::Patience;
@@ -10,6 +10,8 @@ use loom::cell::UnsafeCell;
 use loom::sync::Arc;
 use loom::thread;
 use std::sync::atomic::Ordering::{AcqRel, Acquire};
+
+const FENCES: Fences = Fences::Symmetric;
 
 struct Shared {
     lock: RawLock,
@@ -31,6 +33,10 @@ impl Owners for Member {
             member: self.id,
             thread: 1,
         }
+    }
+
+    fn fences(&self) -> Fences {
+        FENCES
     }
 
     fn is_dead(&self, member: MemberId) -> bool {
@@ -57,7 +63,7 @@ impl Member {
     fn count(&self) {
         self.lock();
         self.raise();
-        self.shared.lock.unlock();
+        self.shared.lock.unlock(FENCES);
     }
 
     /// Ends here, whatever it holds.
@@ -86,7 +92,7 @@ fn settled(member: &Member, count: u32) -> Taken {
     // SAFETY: the lock is held.
     let data = member.shared.data.with(|data| unsafe { *data });
     assert_eq!(data, count);
-    member.shared.lock.unlock();
+    member.shared.lock.unlock(FENCES);
     taken
 }
 
@@ -124,7 +130,7 @@ fn loom_lock_that_cannot_be_had_now() {
         let trying = thread::spawn(move || match b.lock_until(Deadline::NOW) {
             Ok(_) => {
                 b.raise();
-                b.shared.lock.unlock();
+                b.shared.lock.unlock(FENCES);
                 1
             }
             Err(refused) => {
@@ -149,7 +155,7 @@ fn loom_lock_left_locked_is_released_once() {
         a.shared.lock.forget();
         let others = [b, c].map(|member| {
             thread::spawn(move || {
-                let released = member.shared.lock.release_forgotten();
+                let released = member.shared.lock.release_forgotten(FENCES);
                 member.count();
                 u32::from(released)
             })
@@ -171,7 +177,7 @@ fn loom_lock_of_a_dead_member_is_taken_over_once() {
                 if taken == Taken::OwnerDied {
                     member.shared.lock.mark_consistent();
                 }
-                member.shared.lock.unlock();
+                member.shared.lock.unlock(FENCES);
                 taken
             })
         });
@@ -203,13 +209,13 @@ fn loom_lock_repaired_while_others_take_it_over() {
         let other = thread::spawn(move || {
             let taken = b.lock();
             b.raise();
-            b.shared.lock.unlock();
+            b.shared.lock.unlock(FENCES);
             taken
         });
         c.shared.lock.repair(|member| member == 1);
         assert_eq!(c.lock(), Taken::OwnerDied, "nobody has said otherwise");
         c.raise();
-        c.shared.lock.unlock();
+        c.shared.lock.unlock(FENCES);
         assert_eq!(other.join().unwrap(), Taken::OwnerDied);
     });
 }
@@ -222,11 +228,11 @@ fn loom_lock_wake_up_of_a_dead_member_is_not_missed() {
         a.lock();
         let other = thread::spawn(move || b.count());
         let dying = thread::spawn(move || {
-            c.shared.lock.sleep_once();
+            c.shared.lock.sleep_once(FENCES);
             c.die();
         });
         a.raise();
-        a.shared.lock.unlock();
+        a.shared.lock.unlock(FENCES);
         dying.join().unwrap();
         other.join().unwrap();
         assert_eq!(settled(&a, 2), Taken::Sound);
