@@ -21,7 +21,10 @@ pub use error::{
     AcquireError, DecodeError, EncodeError, Error, GetError, ItemError, LockError, PutError,
     ReleaseError,
 };
-pub use lock::{BoundedSemaphore, Event, Guard, Lock, Permit, RLock, RLockGuard, Semaphore};
+pub use lock::{
+    AnyGuard, Barrier, BarrierError, BoundedSemaphore, Condition, Event, Guard, Lock, Permit,
+    RLock, RLockGuard, Semaphore, WaitError,
+};
 pub use process::{
     Builder, ExitCode, Fd, JoinError, Process, ProcessRef, SpawnError, StartMethod,
     active_children, cpu_count, current_process, parent_process, spawn,
@@ -47,4 +50,6 @@ const KINDS: arena::Kinds = &[
     &lock::SEMAPHORE_KIND,
     &lock::RLOCK_KIND,
     &lock::EVENT_KIND,
+    &lock::CONDITION_KIND,
+    &lock::BARRIER_KIND,
 ];

@@ -1,17 +1,21 @@
 //! What processes use to wait for each other and to keep out of each other's way.
 #![forbid(unsafe_code)]
 
+mod barrier;
+mod condition;
 mod event;
 mod mutex;
 mod rlock;
 mod semaphore;
 
+pub use barrier::{Barrier, BarrierError};
+pub use condition::{AnyGuard, Condition, WaitError};
 pub use event::Event;
 pub use mutex::{Guard, Lock};
 pub use rlock::{RLock, RLockGuard};
 pub use semaphore::{BoundedSemaphore, Permit, Semaphore};
 
-use crate::sync::{EventKind, LockKind, SemaphoreKind};
+use crate::sync::{BarrierKind, ConditionKind, EventKind, LockKind, SemaphoreKind};
 
 pub(crate) static LOCK_KIND: LockKind = LockKind {
     id: 5,
@@ -26,6 +30,10 @@ pub(crate) static RLOCK_KIND: LockKind = LockKind {
 };
 
 pub(crate) static EVENT_KIND: EventKind = EventKind { id: 10 };
+
+pub(crate) static CONDITION_KIND: ConditionKind = ConditionKind { id: 11 };
+
+pub(crate) static BARRIER_KIND: BarrierKind = BarrierKind { id: 12 };
 
 #[cfg(all(test, not(loom)))]
 mod tests;

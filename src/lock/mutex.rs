@@ -209,7 +209,7 @@ fn release(local: &LocalLock) -> Result<(), ReleaseError> {
 /// ```
 #[must_use = "the lock is released when its guard is dropped"]
 pub struct Guard<'a, T> {
-    data: DataGuard<'a, T>,
+    pub(super) data: DataGuard<'a, T>,
 }
 
 impl<T> Guard<'_, T> {

@@ -156,7 +156,7 @@ impl fmt::Debug for RLock {
 /// ```
 #[must_use = "the lock is released when its guards are dropped"]
 pub struct RLockGuard<'a> {
-    local: &'a LocalLock,
+    pub(super) local: &'a LocalLock,
     thread: PhantomData<*const ()>,
 }
 

@@ -1,5 +1,7 @@
 #![forbid(unsafe_code)]
 
+mod barrier;
+mod condition;
 mod event;
 mod mutex;
 mod rlock;

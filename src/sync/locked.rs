@@ -149,6 +149,28 @@ impl LocalLock {
         }
     }
 
+    /// Gives up all the times that the calling thread has taken the lock for as long as `meanwhile` takes, and takes it as often
+    /// again: how it was found then.
+    pub(crate) fn suspend_whole<R>(&self, meanwhile: impl FnOnce() -> R) -> (Taken, R) {
+        let header = self.header();
+        let (depth, kept) = (header.depth.load(Relaxed), header.kept.load(Relaxed));
+        self.raw().unlock(self.arena().fences());
+        let result = meanwhile();
+        let taken = self.lock_again();
+        header.depth.store(depth, Relaxed);
+        header.kept.store(kept, Relaxed);
+        (taken, result)
+    }
+
+    fn lock_again(&self) -> Taken {
+        loop {
+            // The caller does not hold it.
+            if let Ok(taken) = self.lock(Deadline::NEVER) {
+                return taken;
+            }
+        }
+    }
+
     /// Leaves one of these times to [`release_kept`](Self::release_kept).
     pub(crate) fn keep_once(&self) {
         let kept = &self.header().kept;
@@ -428,6 +450,14 @@ impl<D: ?Sized> DataGuard<'_, D> {
     pub(crate) fn mark_consistent(&self) {
         check(self.local);
         self.local.mark_consistent();
+    }
+
+    /// Releases the lock for as long as `meanwhile` takes, and takes it again: how it was found then.
+    pub(crate) fn suspend<R>(&mut self, meanwhile: impl FnOnce() -> R) -> (Taken, R) {
+        let local = self.local;
+        local.raw().unlock(local.arena().fences());
+        let result = meanwhile();
+        (local.lock_again(), result)
     }
 
     /// Leaves it locked, for anybody to release.

@@ -2,6 +2,8 @@
 //! sketch are in README.md beside this file.
 #![allow(unsafe_code)]
 
+mod barrier;
+mod condition;
 mod event;
 mod event_count;
 mod locked;
@@ -20,6 +22,8 @@ mod models {
     mod raw_lock;
 }
 
+pub(crate) use barrier::{BarrierKind, LocalBarrier, NotMet};
+pub(crate) use condition::{ConditionKind, LocalCondition};
 pub(crate) use event::{EventKind, LocalEvent};
 pub(crate) use event_count::EventCount;
 pub use locked::Atomic;
