@@ -22,6 +22,7 @@ mod selftest;
 mod sleepers;
 mod stepper;
 mod sweep;
+mod sync;
 mod trace;
 mod unbounded;
 mod victim;
