@@ -9,5 +9,9 @@ cargo run --release --example channel -- src
 cargo run --release --example tasks -- src
 cargo run --release --example tasks -- src --kill-worker
 cargo run --release --example frames
+for name in tickets karaoke traffic_light shared_counter prefix_sums; do
+  cargo run --release --example "$name"
+done
+cargo run --release --example tickets -- --rush
 cargo run --release --example pipeline -- src
 cargo run --release --example pipeline -- src --kill-worker

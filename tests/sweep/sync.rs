@@ -384,7 +384,7 @@ fn a_waiter_that_dies_swallows_no_notification() {
             let guard = marked(|| condition.wait(guard)).expect("wait");
             drop(guard);
         },
-        unblock: Some(|place| add_one(place)),
+        unblock: Some(add_one),
         steady: false,
         check: |world, _| {
             let shared = world.shared.clone();
