@@ -1,6 +1,8 @@
 //! A karaoke bar with four rooms and thirteen guests: a semaphore. One guest is killed in the middle of a song; the room is
 //! free again.
 
+#![allow(clippy::disallowed_types)] // no models here, so plain atomics
+
 use multiprocess::{Semaphore, Value, spawn};
 use std::error::Error;
 use std::sync::atomic::{AtomicU32, Ordering::Relaxed};

@@ -1,6 +1,8 @@
 //! Prefix sums of a large array by several processes, in the array itself: each sums its part, they meet at a barrier, each adds
 //! what stands before its part. A shared counter says how much was done.
 
+#![allow(clippy::disallowed_types)] // no models here, so plain atomics
+
 use multiprocess::{Array, Barrier, Value, spawn};
 use std::error::Error;
 use std::ops::Range;

@@ -1,5 +1,7 @@
 //! A counter that many processes raise: as a value behind its lock, as an atomic, and wrongly, as two calls.
 
+#![allow(clippy::disallowed_types)] // no models here, so plain atomics
+
 use multiprocess::{Value, spawn};
 use std::error::Error;
 use std::sync::atomic::{AtomicU64, Ordering::Relaxed};

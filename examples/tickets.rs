@@ -6,6 +6,8 @@
 //! cargo run --release --example tickets -- --rush  # without
 //! ```
 
+#![allow(clippy::disallowed_types)] // no models here, so plain atomics
+
 use multiprocess::{Array, Lock, LockError, spawn};
 use std::error::Error;
 use std::fs;
