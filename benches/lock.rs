@@ -9,7 +9,7 @@
 #![allow(unsafe_code)] // pthread's mutexes and semaphores
 #![allow(clippy::disallowed_types)] // no models here, so plain atomics
 
-use multiprocess::{Array, Lock, Process, Value, spawn};
+use multiprocess::{Array, Lock, Process, Semaphore, Value, spawn};
 use std::cell::UnsafeCell;
 use std::hint::black_box;
 use std::mem::MaybeUninit;
@@ -124,6 +124,45 @@ fn free_locks(full: bool) {
         }),
     ];
     free("lock + unlock, free", full, &mut sides);
+}
+
+/// A semaphore of POSIX, shared between processes.
+struct Posix(Box<UnsafeCell<libc::sem_t>>);
+
+impl Posix {
+    fn new(count: u32) -> Posix {
+        // SAFETY: all zero bytes are a `sem_t` that is still to be initialised.
+        let made = Posix(Box::new(UnsafeCell::new(unsafe { std::mem::zeroed() })));
+        // SAFETY: the memory is there and nobody uses it yet.
+        unsafe { libc::sem_init(made.0.get(), 1, count) };
+        made
+    }
+
+    #[inline]
+    fn cycle(&self) {
+        // SAFETY: it was initialised.
+        unsafe { libc::sem_wait(self.0.get()) };
+        // SAFETY: as above.
+        unsafe { libc::sem_post(self.0.get()) };
+    }
+}
+
+fn free_semaphores(full: bool) {
+    let ours = Semaphore::new(4).unwrap();
+    let posix = Posix::new(4);
+    let mut sides: [(&str, &mut dyn FnMut(u64)); 2] = [
+        ("ours", &mut |n| {
+            for _ in 0..n {
+                drop(black_box(&ours).acquire().unwrap());
+            }
+        }),
+        ("sem_t", &mut |n| {
+            for _ in 0..n {
+                black_box(&posix).cycle();
+            }
+        }),
+    ];
+    free("acquire + give back, free", full, &mut sides);
 }
 
 /// So many turns of busy work.
@@ -304,6 +343,7 @@ fn main() {
     let wants = |name: &str| words.is_empty() || words.iter().any(|w| name.contains(w.as_str()));
     if wants("free") {
         free_locks(full);
+        free_semaphores(full);
     }
     for (name, workers, inside, outside) in [
         ("contended by 2, short", 2, 0, 20),
