@@ -49,10 +49,4 @@ impl Arena {
             self.release(role);
         }
     }
-
-    /// This process among all that were and will be: its row of the members table, and that row's generation above.
-    #[inline]
-    pub(crate) fn my_name(&self) -> u64 {
-        self.my_generation() << 32 | u64::from(self.me())
-    }
 }

@@ -52,7 +52,7 @@ fn entered(segment: &Option<Segment>, name: u64) -> Option<&Segment> {
 impl Chained {
     /// This process's entry.
     fn entry<'q>(&self, queue: &'q LocalQueue) -> Result<Entry<'q>, Error> {
-        let (object, name) = (queue.chain_object(), queue.arena().my_name());
+        let (object, name) = (queue.chain_object(), queue.arena().my_word());
         let mut place = lock(&self.place);
         let at = match *place {
             Some((owner, at)) if owner == name => at,
@@ -94,7 +94,7 @@ impl Chained {
     /// Claims a slot in the last segment, whatever that takes: it never waits for anybody. Until the commit no user code
     /// runs.
     fn claim<'q>(&'q self, queue: &'q LocalQueue) -> Result<(Hold<'q>, Slot), Refused> {
-        let (arena, name) = (queue.arena(), queue.arena().my_name());
+        let (arena, name) = (queue.arena(), queue.arena().my_word());
         loop {
             let guard = read(&self.put);
             let claimed = entered(&guard, name).map(|segment| {
@@ -138,7 +138,7 @@ impl Chained {
         let object = queue.chain_object();
         let made = object.new_segment();
         let guard = read(&self.put);
-        let still_there = entered(&guard, queue.arena().my_name()).is_some_and(|s| s.link == at);
+        let still_there = entered(&guard, queue.arena().my_word()).is_some_and(|s| s.link == at);
         if !still_there {
             return Ok(());
         }
@@ -194,7 +194,7 @@ impl Chained {
         look: bool,
         slow: bool,
     ) -> Progress<Result<Taken<'q>, Refused>> {
-        let (arena, name) = (queue.arena(), queue.arena().my_name());
+        let (arena, name) = (queue.arena(), queue.arena().my_word());
         let chain = queue.chain_object().chain();
         loop {
             let guard = read(&self.get);
@@ -266,7 +266,7 @@ impl Chained {
             return taken;
         }
         let now = deadline.expired();
-        let name = queue.arena().my_name();
+        let name = queue.arena().my_word();
         let hint = || {
             let chain = queue.chain_object().chain();
             entered(&read(&self.get), name).is_none_or(|segment| {
@@ -282,7 +282,7 @@ impl Chained {
     /// How many messages there are, if not more than `enough`.
     pub(super) fn len_up_to(&self, queue: &LocalQueue, enough: u64) -> u64 {
         let object = queue.chain_object();
-        let (chain, name) = (object.chain(), queue.arena().my_name());
+        let (chain, name) = (object.chain(), queue.arena().my_word());
         let Ok(entry) = self.entry(queue) else {
             return 0;
         };
@@ -324,7 +324,7 @@ impl Chained {
 
     /// Nothing can be put from now on.
     pub(super) fn close(&self, queue: &LocalQueue) {
-        let (chain, name) = (queue.chain_object().chain(), queue.arena().my_name());
+        let (chain, name) = (queue.chain_object().chain(), queue.arena().my_word());
         chain.close();
         loop {
             let guard = read(&self.put);
@@ -345,7 +345,7 @@ impl Chained {
 
 /// Enters a segment and leaves the one before, unless another thread has done so.
 fn enter(side: &Side, queue: &LocalQueue, enter: impl FnOnce() -> Link) {
-    let name = queue.arena().my_name();
+    let name = queue.arena().my_word();
     let mut segment = side.write().unwrap_or_else(PoisonError::into_inner);
     let link = enter();
     if entered(&segment, name).is_none_or(|segment| segment.link != link) {

@@ -50,7 +50,7 @@ impl Drop for LocalQueue {
     fn drop(&mut self) {
         if let Side::Chain(chain) = &self.side {
             if self.arena().check().is_ok() {
-                chain.leave(self.chain_object(), self.arena().my_name());
+                chain.leave(self.chain_object(), self.arena().my_word());
             }
         }
     }
