@@ -334,7 +334,7 @@ impl TaskQueue {
 
     /// By the process's whole name: its number may have been that of the process of which this one is a copy.
     fn is_mine(&self, held: Held) -> bool {
-        self.arena().check().is_ok() && held.name == self.arena().my_name()
+        self.arena().check().is_ok() && held.name == self.arena().my_word()
     }
 
     pub(super) fn finish(&self, held: Held) {

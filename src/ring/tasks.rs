@@ -206,7 +206,7 @@ impl<'a> Tasks<'a> {
     }
 
     fn held(self, cell: Cell, tag: Tag) -> Held {
-        let name = self.view.arena.my_name();
+        let name = self.view.arena.my_word();
         Held { cell, tag, name }
     }
 

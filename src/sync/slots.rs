@@ -134,7 +134,7 @@ impl<'a> Slots<'a> {
     /// Makes it larger; all new words are zero.
     pub(super) fn grow(self) -> Result<(), Error> {
         match self.more {
-            Some((view, head)) => view.add_page_of_words(&head.pages),
+            Some((view, head)) => view.insert_page_of_words(&head.pages),
             None => Err(Error::NoMemory),
         }
     }
