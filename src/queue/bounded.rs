@@ -348,9 +348,8 @@ impl<T, C> Serialize for Queue<T, C> {
 
 impl<'de, T, C> Deserialize<'de> for Queue<T, C> {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        let make = |object| Ok(LocalQueue::new(object));
-        let local =
-            codec::deserialize_handle(deserializer, LocalQueue::kind(), type_hash::<T, C>(), make)?;
+        let (kind, hash) = (LocalQueue::kind(), type_hash::<T, C>());
+        let local = codec::deserialize_handle(deserializer, kind, hash, LocalQueue::new)?;
         Ok(Queue::of(local))
     }
 }

@@ -50,6 +50,11 @@ fn entered(segment: &Option<Segment>, name: u64) -> Option<&Segment> {
 }
 
 impl Chained {
+    /// Makes sure that this process has its entry.
+    pub(super) fn claim_entry(&self, queue: &LocalQueue) -> Result<(), Error> {
+        self.entry(queue).map(|_| ())
+    }
+
     /// This process's entry.
     fn entry<'q>(&self, queue: &'q LocalQueue) -> Result<Entry<'q>, Error> {
         let (object, name) = (queue.chain_object(), queue.arena().my_word());

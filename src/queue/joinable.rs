@@ -565,10 +565,9 @@ impl<'de, T> Deserialize<'de> for Tasks<T> {
 
 impl<'de, T> Deserialize<'de> for Ring<T> {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        let make = |object| Ok(LocalQueue::new(object));
         let kind = LocalQueue::kind();
         let hash = ring_hash(type_hash::<T, Serde>());
-        let ring = codec::deserialize_handle(deserializer, kind, hash, make)?;
+        let ring = codec::deserialize_handle(deserializer, kind, hash, LocalQueue::new)?;
         Ok(Ring(ring, PhantomData))
     }
 }

@@ -82,7 +82,7 @@ impl LocalQueue {
             len,
         };
         let object = Object::create(arena, spec, |view| RingObject::init(view, geometry))?;
-        Ok(LocalQueue::new(object))
+        LocalQueue::new(object)
     }
 
     /// One without a bound, of segments of this size.
@@ -101,22 +101,27 @@ impl LocalQueue {
         let object = Object::create(arena, spec, |view| ChainObject::init(view, geometry, block))?;
         // From here on the object lists it.
         first.into_block();
-        Ok(LocalQueue::new(object))
+        LocalQueue::new(object)
     }
 
-    pub(super) fn new(object: Object) -> Self {
+    /// A queue without a bound needs a word for this process, to say where it is; later there might be no memory for it.
+    pub(super) fn new(object: Object) -> Result<Self, Error> {
         let view = object.view();
         let side = if ChainObject::is(view) {
             Side::Chain(Box::default())
         } else {
             Side::Ring(Lane::new(RingObject::new(view)))
         };
-        LocalQueue {
+        let queue = LocalQueue {
             side,
             object,
             put_spin: CachePadded::default(),
             get_spin: CachePadded::default(),
+        };
+        if let Side::Chain(chain) = &queue.side {
+            chain.claim_entry(&queue)?;
         }
+        Ok(queue)
     }
 
     #[inline]

@@ -1,7 +1,11 @@
 //! Queues without a bound.
 
 use super::*;
+use crate::arena::{Local, Object};
+use crate::codec::Serde;
+use crate::queue::bounded::type_hash;
 use crate::queue::channel::unbounded_channel_with;
+use crate::queue::local::LocalQueue;
 use crate::queue::tasks::Room;
 use crate::{Bytes, JoinableQueue, OnDeath};
 
@@ -93,6 +97,37 @@ fn the_limit_is_an_error_and_the_queue_goes_on() {
         assert!(queue.is_empty());
         assert_eq!(arena.stats().bytes_in_use, new);
     }
+}
+
+/// Each process needs a word in the queue to say where it is; the object itself has room for so many.
+#[test]
+fn a_process_that_has_no_word_does_not_get_the_queue() {
+    let arena = Arena::heap(8, crate::KINDS).unwrap();
+    let queue = Queue::<u64>::unbounded_in(&arena).unwrap();
+    let object = queue.local.chain_object();
+    let others: Vec<_> = (1..28).map(|_| object.claim_entry(1).unwrap()).collect();
+    while queue.try_put(7).is_ok() {}
+
+    let (kind, hash) = (LocalQueue::kind(), type_hash::<u64, Serde>());
+    let enter = || {
+        LocalQueue::new(Object::attach(
+            &arena,
+            queue.local.object().block(),
+            kind,
+            hash,
+        )?)
+    };
+    assert_eq!(enter().err(), Some(Error::NoMemory));
+    object.entry(others[0]).clear();
+    let (first, len) = (enter().unwrap(), queue.len());
+    assert_eq!(first.len() as usize, len);
+    assert_eq!(enter().err(), Some(Error::NoMemory));
+    drop(first);
+    // With memory there is room for any number.
+    while queue.try_get().is_ok() {}
+    let more: Vec<_> = (0..100).map(|_| enter().unwrap()).collect();
+    queue.put(8).unwrap();
+    assert!(more.iter().all(|local| local.len() == 1));
 }
 
 #[test]
