@@ -1,11 +1,12 @@
 //! A queue with its two roles apart, so that each side learns of the other's end.
 #![forbid(unsafe_code)]
 
+use super::carry::{Codec, Holds};
 use super::role::{End, RECEIVERS, SENDERS, split};
-use super::{Iter, Queue};
+use super::{GetIntoError, GetManyError, Iter, Queue};
 use crate::arena::{self, Arena};
+use crate::codec::Serde;
 use crate::error::{GetError, PutError};
-use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 use std::fmt;
 use std::io;
@@ -69,9 +70,10 @@ pub type RecvError = GetError;
 /// [`Error::ForeignFork`](crate::Error::ForeignFork).
 #[doc(alias = "Pipe")]
 #[doc(alias = "Queue")]
-pub fn channel<T: Serialize + DeserializeOwned>(
-    capacity: usize,
-) -> io::Result<(Sender<T>, Receiver<T>)> {
+pub fn channel<T>(capacity: usize) -> io::Result<(Sender<T>, Receiver<T>)>
+where
+    Serde: Holds<T>,
+{
     channel_in(arena::family()?, capacity)
 }
 
@@ -101,30 +103,35 @@ pub fn channel<T: Serialize + DeserializeOwned>(
 /// [`Error::NoMemory`](crate::Error::NoMemory), [`Error::ForeignFork`](crate::Error::ForeignFork).
 #[doc(alias = "Pipe")]
 #[doc(alias = "Queue")]
-pub fn unbounded_channel<T: Serialize + DeserializeOwned>() -> io::Result<(Sender<T>, Receiver<T>)>
+pub fn unbounded_channel<T>() -> io::Result<(Sender<T>, Receiver<T>)>
+where
+    Serde: Holds<T>,
 {
     ends(Queue::unbounded()?)
 }
 
-fn ends<T>(queue: Queue<T>) -> io::Result<(Sender<T>, Receiver<T>)> {
+pub(super) fn ends<T, C>(queue: Queue<T, C>) -> io::Result<(Sender<T, C>, Receiver<T, C>)> {
     let (senders, receivers) = split(queue)?;
     Ok((Sender { end: senders }, Receiver { end: receivers }))
 }
 
 /// A channel without a bound in this arena, with segments of so few slots.
 #[cfg(all(test, not(loom)))]
-pub(crate) fn unbounded_channel_with<T: Serialize + DeserializeOwned>(
+pub(crate) fn unbounded_channel_with<T>(
     arena: &Arena,
     slots: u64,
-) -> io::Result<(Sender<T>, Receiver<T>)> {
+) -> io::Result<(Sender<T>, Receiver<T>)>
+where
+    Serde: Holds<T>,
+{
     ends(Queue::unbounded_with(arena, slots)?)
 }
 
 /// A channel in this arena.
-pub(crate) fn channel_in<T: Serialize + DeserializeOwned>(
+pub(crate) fn channel_in<T, C: Holds<T>>(
     arena: &Arena,
     capacity: usize,
-) -> io::Result<(Sender<T>, Receiver<T>)> {
+) -> io::Result<(Sender<T, C>, Receiver<T, C>)> {
     ends(Queue::bounded_in(arena, capacity)?)
 }
 
@@ -145,8 +152,8 @@ pub(crate) fn channel_in<T: Serialize + DeserializeOwned>(
 /// ```
 #[derive(Serialize, Deserialize)]
 #[serde(transparent, bound = "")]
-pub struct Sender<T> {
-    pub(super) end: End<T, SENDERS>,
+pub struct Sender<T, C = Serde> {
+    pub(super) end: End<T, C, SENDERS>,
 }
 
 /// The receiving end of a [`channel`]. Clones are the same end: each item goes to one of them. Senders learn of it when the last
@@ -168,25 +175,25 @@ pub struct Sender<T> {
 /// ```
 #[derive(Serialize, Deserialize)]
 #[serde(transparent, bound = "")]
-pub struct Receiver<T> {
-    pub(super) end: End<T, RECEIVERS>,
+pub struct Receiver<T, C = Serde> {
+    pub(super) end: End<T, C, RECEIVERS>,
 }
 
-impl<T> Clone for Sender<T> {
+impl<T, C> Clone for Sender<T, C> {
     fn clone(&self) -> Self {
         let end = self.end.clone();
         Sender { end }
     }
 }
 
-impl<T> Clone for Receiver<T> {
+impl<T, C> Clone for Receiver<T, C> {
     fn clone(&self) -> Self {
         let end = self.end.clone();
         Receiver { end }
     }
 }
 
-fn describe<T>(name: &str, queue: &Queue<T>, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+fn describe<T, C>(name: &str, queue: &Queue<T, C>, f: &mut fmt::Formatter<'_>) -> fmt::Result {
     f.debug_struct(name)
         .field("len", &queue.len())
         .field("capacity", &queue.capacity())
@@ -194,19 +201,19 @@ fn describe<T>(name: &str, queue: &Queue<T>, f: &mut fmt::Formatter<'_>) -> fmt:
         .finish_non_exhaustive()
 }
 
-impl<T> fmt::Debug for Sender<T> {
+impl<T, C> fmt::Debug for Sender<T, C> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         describe("Sender", &self.end.queue, f)
     }
 }
 
-impl<T> fmt::Debug for Receiver<T> {
+impl<T, C> fmt::Debug for Receiver<T, C> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         describe("Receiver", &self.end.queue, f)
     }
 }
 
-impl<T> Sender<T> {
+impl<T, C> Sender<T, C> {
     /// How many items are in the channel; see [`Queue::len`].
     ///
     /// ```
@@ -252,9 +259,22 @@ impl<T> Sender<T> {
     pub fn is_closed(&self) -> bool {
         self.end.queue.is_closed()
     }
+
+    /// What was found full may be so for good, when the receivers have died.
+    #[inline]
+    pub(super) fn look_again<V>(
+        &self,
+        sent: Result<(), SendError<V>>,
+        again: impl FnOnce(V) -> Result<(), SendError<V>>,
+    ) -> Result<(), SendError<V>> {
+        match sent {
+            Err(SendError::Full(item)) if self.end.ask() => again(item),
+            done => done,
+        }
+    }
 }
 
-impl<T: Serialize + DeserializeOwned> Sender<T> {
+impl<T, C: Codec<T>> Sender<T, C> {
     /// Sends an item; waits while there is no room.
     ///
     /// # Errors
@@ -291,10 +311,8 @@ impl<T: Serialize + DeserializeOwned> Sender<T> {
     #[doc(alias = "put_nowait")]
     #[inline]
     pub fn try_send(&self, item: T) -> Result<(), SendError<T>> {
-        match self.end.queue.try_put(item) {
-            Err(SendError::Full(item)) if self.end.ask() => self.end.queue.try_put(item),
-            done => done,
-        }
+        let sent = self.end.queue.try_put(item);
+        self.look_again(sent, |item| self.end.queue.try_put(item))
     }
 
     /// Sends an item; waits for room, `timeout` at most. A timeout that the clock cannot hold is for ever.
@@ -311,14 +329,12 @@ impl<T: Serialize + DeserializeOwned> Sender<T> {
     /// # Ok::<(), Box<dyn std::error::Error>>(())
     /// ```
     pub fn send_timeout(&self, item: T, timeout: Duration) -> Result<(), SendError<T>> {
-        match self.end.queue.put_timeout(item, timeout) {
-            Err(SendError::Full(item)) if self.end.ask() => self.end.queue.try_put(item),
-            done => done,
-        }
+        let sent = self.end.queue.put_timeout(item, timeout);
+        self.look_again(sent, |item| self.end.queue.try_put(item))
     }
 }
 
-impl<T> Receiver<T> {
+impl<T, C> Receiver<T, C> {
     /// How many items are in the channel; see [`Queue::len`].
     #[doc(alias = "qsize")]
     pub fn len(&self) -> usize {
@@ -358,9 +374,46 @@ impl<T> Receiver<T> {
     pub fn is_closed(&self) -> bool {
         self.end.queue.is_closed()
     }
+
+    /// What was found empty may be so for good, when the senders have died.
+    #[inline]
+    pub(super) fn look_again<V, E: Nothing>(
+        &self,
+        received: Result<V, E>,
+        again: impl FnOnce() -> Result<V, E>,
+    ) -> Result<V, E> {
+        match received {
+            Err(error) if error.is_empty() && self.end.ask() => again(),
+            done => done,
+        }
+    }
 }
 
-impl<T: Serialize + DeserializeOwned> Receiver<T> {
+/// Why nothing was received.
+pub(super) trait Nothing {
+    /// Because nothing is there yet.
+    fn is_empty(&self) -> bool;
+}
+
+impl Nothing for RecvError {
+    fn is_empty(&self) -> bool {
+        matches!(self, RecvError::Empty)
+    }
+}
+
+impl Nothing for GetIntoError {
+    fn is_empty(&self) -> bool {
+        matches!(self, GetIntoError::Get(RecvError::Empty))
+    }
+}
+
+impl<T> Nothing for GetManyError<T> {
+    fn is_empty(&self) -> bool {
+        self.cause.is_empty()
+    }
+}
+
+impl<T, C: Codec<T>> Receiver<T, C> {
     /// Receives the next item; waits while there is none.
     ///
     /// # Errors
@@ -392,10 +445,8 @@ impl<T: Serialize + DeserializeOwned> Receiver<T> {
     #[doc(alias = "get_nowait")]
     #[inline]
     pub fn try_recv(&self) -> Result<T, RecvError> {
-        match self.end.queue.try_get() {
-            Err(RecvError::Empty) if self.end.ask() => self.end.queue.try_get(),
-            done => done,
-        }
+        let received = self.end.queue.try_get();
+        self.look_again(received, || self.end.queue.try_get())
     }
 
     /// Receives an item; waits for one, `timeout` at most. The time bounds the whole call: a message becomes visible only
@@ -415,24 +466,22 @@ impl<T: Serialize + DeserializeOwned> Receiver<T> {
     /// # Ok::<(), Box<dyn std::error::Error>>(())
     /// ```
     pub fn recv_timeout(&self, timeout: Duration) -> Result<T, RecvError> {
-        match self.end.queue.get_timeout(timeout) {
-            Err(RecvError::Empty) if self.end.ask() => self.end.queue.try_get(),
-            done => done,
-        }
+        let received = self.end.queue.get_timeout(timeout);
+        self.look_again(received, || self.end.queue.try_get())
     }
 
     /// Receives one item after the other until every sender is gone and everything was received. A message that does not
     /// decode is yielded as an error, and the next call goes on behind it.
-    pub fn iter(&self) -> Iter<'_, T> {
+    pub fn iter(&self) -> Iter<'_, T, C> {
         self.end.queue.iter()
     }
 }
 
-impl<'a, T: Serialize + DeserializeOwned> IntoIterator for &'a Receiver<T> {
+impl<'a, T, C: Codec<T>> IntoIterator for &'a Receiver<T, C> {
     type Item = Result<T, RecvError>;
-    type IntoIter = Iter<'a, T>;
+    type IntoIter = Iter<'a, T, C>;
 
-    fn into_iter(self) -> Iter<'a, T> {
+    fn into_iter(self) -> Iter<'a, T, C> {
         self.iter()
     }
 }

@@ -1,10 +1,9 @@
 //! Many items in one call at the ends of a channel.
 #![forbid(unsafe_code)]
 
+use super::carry::Codec;
 use super::many::{GetManyError, PutManyError};
-use super::{Receiver, RecvError, SendError, Sender};
-use serde::Serialize;
-use serde::de::DeserializeOwned;
+use super::{Receiver, SendError, Sender};
 use std::time::Duration;
 
 /// Why not all items of a [`send_many`](Sender::send_many) were sent.
@@ -13,7 +12,7 @@ pub type SendManyError<I> = PutManyError<I>;
 /// Why a [`recv_many`](Receiver::recv_many) received nothing, or not all that it took could be decoded.
 pub type RecvManyError<T> = GetManyError<T>;
 
-impl<T: Serialize + DeserializeOwned> Sender<T> {
+impl<T, C: Codec<T>> Sender<T, C> {
     /// Sends all items in their order; waits while there is no room. Says how many it sent. As
     /// [`Queue::put_many`](crate::Queue::put_many), much cheaper than one by one.
     ///
@@ -77,7 +76,7 @@ impl<T: Serialize + DeserializeOwned> Sender<T> {
     }
 }
 
-impl<T: Serialize + DeserializeOwned> Receiver<T> {
+impl<T, C: Codec<T>> Receiver<T, C> {
     /// Receives the next items, `max` at most: waits for one, then takes what is there. For a `max` of 0 that is nothing.
     ///
     /// # Errors
@@ -93,31 +92,22 @@ impl<T: Serialize + DeserializeOwned> Receiver<T> {
     /// Receives the items that are there now, `max` at most.
     ///
     /// # Errors
-    /// As [`recv_many`](Self::recv_many), and [`RecvError::Empty`] as the cause.
+    /// As [`recv_many`](Self::recv_many), and [`RecvError::Empty`](crate::RecvError::Empty) as the cause.
     pub fn try_recv_many(&self, max: usize) -> Result<Vec<T>, RecvManyError<T>> {
         let received = self.end.queue.try_get_many(max);
-        received.or_else(|error| self.once_more(error, max))
+        self.look_again(received, || self.end.queue.try_get_many(max))
     }
 
     /// Receives items; waits for the first, `timeout` at most.
     ///
     /// # Errors
-    /// As [`recv_many`](Self::recv_many), and [`RecvError::Empty`] as the cause when the time is over.
+    /// As [`recv_many`](Self::recv_many), and [`RecvError::Empty`](crate::RecvError::Empty) as the cause when the time is over.
     pub fn recv_many_timeout(
         &self,
         max: usize,
         timeout: Duration,
     ) -> Result<Vec<T>, RecvManyError<T>> {
         let received = self.end.queue.get_many_timeout(max, timeout);
-        received.or_else(|error| self.once_more(error, max))
-    }
-
-    /// Empty for good if the senders have died.
-    fn once_more(&self, error: RecvManyError<T>, max: usize) -> Result<Vec<T>, RecvManyError<T>> {
-        if matches!(error.cause, RecvError::Empty) && self.end.ask() {
-            self.end.queue.try_get_many(max)
-        } else {
-            Err(error)
-        }
+        self.look_again(received, || self.end.queue.try_get_many(max))
     }
 }

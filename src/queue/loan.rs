@@ -22,7 +22,8 @@ pub(super) const ALIGN: usize = 64;
 
 /// Room in shared memory for a message that is to be put into a queue: fill it, then [`put`](Self::put) it. Nothing is copied.
 ///
-/// It is `Loan<[u8]>` from [`Queue::<Bytes>::loan`](crate::Queue::loan) and `Loan<T>` from a queue of plain old data. At first it
+/// It is `Loan<[u8]>` from [`Queue::<Bytes>::loan`](crate::Queue::loan) and `Loan<T>` from a queue of plain old data, or from the sender of such
+/// a channel. At first it
 /// holds whatever was in that memory before. Dropped without a `put` it gives its memory back; forgotten, or when its process is killed,
 /// the memory comes back when the process has ended. While one is alive the process cannot be forked
 /// ([`Error::Borrowed`](crate::Error::Borrowed)).
@@ -46,7 +47,8 @@ impl<T: ?Sized> Loan<T> {
     /// Sends it; waits while there is no room in the queue.
     ///
     /// # Errors
-    /// [`PutError::Closed`], [`PutError::ForeignFork`]; the loan is inside.
+    /// [`PutError::Closed`], [`PutError::NoMemory`] (a queue without a bound could not grow), [`PutError::ForeignFork`]; the loan
+    /// is inside.
     pub fn put(self) -> Result<(), PutError<Self>> {
         self.put_until(Deadline::NEVER)
     }

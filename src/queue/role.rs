@@ -135,14 +135,16 @@ impl LocalRole {
 }
 
 /// One end of a channel: a role and the ring.
-pub(super) struct End<T, const KIND: u32> {
+pub(super) struct End<T, C, const KIND: u32> {
     // Let go of in this order: who holds a role holds the ring.
     role: Arc<LocalRole>,
-    pub(super) queue: Queue<T>,
+    pub(super) queue: Queue<T, C>,
 }
 
+type Ends<T, C> = (End<T, C, SENDERS>, End<T, C, RECEIVERS>);
+
 /// The two roles of a new queue that has no other handle.
-pub(super) fn split<T>(queue: Queue<T>) -> io::Result<(End<T, SENDERS>, End<T, RECEIVERS>)> {
+pub(super) fn split<T, C>(queue: Queue<T, C>) -> io::Result<Ends<T, C>> {
     let arena = queue.local.arena();
     let ring = queue.local.object().block();
     let senders = LocalRole::create(arena, &SENDERS_KIND, ring)?;
@@ -152,8 +154,8 @@ pub(super) fn split<T>(queue: Queue<T>) -> io::Result<(End<T, SENDERS>, End<T, R
     Ok((End::new(senders, queue.clone()), End::new(receivers, queue)))
 }
 
-impl<T, const KIND: u32> End<T, KIND> {
-    fn new(role: Arc<LocalRole>, queue: Queue<T>) -> Self {
+impl<T, C, const KIND: u32> End<T, C, KIND> {
+    fn new(role: Arc<LocalRole>, queue: Queue<T, C>) -> Self {
         let other = role.other();
         if KIND == SENDERS {
             queue.local.put_spin.watch(other);
@@ -179,7 +181,7 @@ impl<T, const KIND: u32> End<T, KIND> {
     }
 }
 
-impl<T, const KIND: u32> Clone for End<T, KIND> {
+impl<T, C, const KIND: u32> Clone for End<T, C, KIND> {
     fn clone(&self) -> Self {
         End {
             role: self.role.clone(),
@@ -188,7 +190,7 @@ impl<T, const KIND: u32> Clone for End<T, KIND> {
     }
 }
 
-impl<T, const KIND: u32> fmt::Debug for End<T, KIND> {
+impl<T, C, const KIND: u32> fmt::Debug for End<T, C, KIND> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         self.queue.fmt(f)
     }
@@ -210,15 +212,15 @@ impl<'de, const KIND: u32> Deserialize<'de> for Handle<KIND> {
     }
 }
 
-impl<T, const KIND: u32> Serialize for End<T, KIND> {
+impl<T, C, const KIND: u32> Serialize for End<T, C, KIND> {
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
         (Handle::<KIND>(self.role.clone()), &self.queue).serialize(serializer)
     }
 }
 
-impl<'de, T, const KIND: u32> Deserialize<'de> for End<T, KIND> {
+impl<'de, T, C, const KIND: u32> Deserialize<'de> for End<T, C, KIND> {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        let (Handle(role), queue) = <(Handle<KIND>, Queue<T>)>::deserialize(deserializer)?;
+        let (Handle(role), queue) = <(Handle<KIND>, Queue<T, C>)>::deserialize(deserializer)?;
         // The queue's type was checked, and nobody's role opens another channel.
         if role.ring() != queue.local.object().block() {
             return Err(de::Error::custom(Error::StaleHandle));

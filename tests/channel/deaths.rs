@@ -2,7 +2,10 @@
 
 use std::thread;
 
-use multiprocess::{Process, Queue, Receiver, RecvError, SendError, Sender, channel};
+use multiprocess::{
+    Bytes, Pod, Process, Queue, Receiver, RecvError, RecvIntoError, SendError, Sender, channel,
+    channel_pod,
+};
 
 use super::{LONG, SOON, reap, signal, start, watch};
 
@@ -73,6 +76,38 @@ fn who_only_tries_is_told_of_the_death() {
     assert!(matches!(closed, SendError::Closed(())));
     let closed = sender.send_many_timeout([1], LONG).unwrap_err().cause;
     assert!(matches!(closed, SendError::Closed(())));
+    reap(process);
+}
+
+type Numbers = Sender<[u32; 2], Pod>;
+
+fn send_in_all_forms_and_stay((bytes, numbers, told): (Sender<Bytes>, Numbers, Sender<()>)) {
+    bytes.send_bytes(b"one").unwrap();
+    let mut loan = numbers.loan().unwrap();
+    *loan = [1, 2];
+    loan.put().unwrap();
+    told.send(()).unwrap();
+    thread::sleep(LONG);
+}
+
+/// The same for bytes and for messages in place.
+#[test]
+fn who_only_tries_for_bytes_is_told_of_the_death() {
+    let _watch = watch();
+    let (bytes, from_bytes) = channel::<Bytes>(4).unwrap();
+    let (numbers, from_numbers) = channel_pod(4).unwrap();
+    let (told, ready) = channel(1).unwrap();
+    let process = start(send_in_all_forms_and_stay, (bytes, numbers, told));
+    ready.recv().unwrap();
+    process.kill().unwrap();
+    let mut buffer = [0; 4];
+    assert_eq!(from_bytes.recv_into(&mut buffer).unwrap(), 3);
+    assert_eq!(*from_numbers.recv_ref().unwrap(), [1, 2]);
+    while matches!(from_bytes.try_recv_bytes(), Err(RecvError::Empty)) {}
+    let over = from_bytes.try_recv_into(&mut buffer);
+    assert!(matches!(over, Err(RecvIntoError::Get(RecvError::Closed))));
+    while matches!(from_numbers.try_recv_ref(), Err(RecvError::Empty)) {}
+    assert!(matches!(from_numbers.recv(), Err(RecvError::Closed)));
     reap(process);
 }
 

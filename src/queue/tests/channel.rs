@@ -1,6 +1,7 @@
 #![forbid(unsafe_code)]
 
 use crate::arena::Arena;
+use crate::codec::Serde;
 use crate::queue::channel::channel_in;
 use crate::{GetError, PutError, Queue, Receiver, Sender};
 use proptest::prelude::*;
@@ -190,7 +191,7 @@ fn a_long_chain_of_channels_is_dropped_without_recursion() {
     let mut senders = Vec::new();
     let mut first = None;
     for _ in 0..10_000 {
-        let (sender, receiver) = channel_in::<Chain>(&arena, 1).unwrap();
+        let (sender, receiver) = channel_in::<Chain, Serde>(&arena, 1).unwrap();
         sender.send(Chain(first)).unwrap();
         first = Some(receiver);
         senders.push(sender);
@@ -266,7 +267,7 @@ fn a_role_opens_its_own_channel_only() {
         }
     }
     let arena = arena();
-    let (sender, receiver) = channel_in::<u8>(&arena, 1).unwrap();
+    let (sender, receiver) = channel_in::<u8, Serde>(&arena, 1).unwrap();
     let other = Queue::<u8>::bounded_in(&arena, 1).unwrap();
     let mut parcel = crate::codec::encode_parcel(&arena, &Mixed(sender, other), None).unwrap();
     assert_eq!(parcel.bytes(), [0, 1, 2]);

@@ -1,6 +1,7 @@
 #![forbid(unsafe_code)]
 
 mod channel;
+mod channel_bytes;
 mod joinable;
 
 use crate::arena::Arena;
