@@ -3,11 +3,14 @@
 use super::*;
 use crate::arena::{Local, Object};
 use crate::codec::Serde;
+use crate::os::clock::Deadline;
 use crate::queue::bounded::type_hash;
+use crate::queue::carry::sealed::Carry;
 use crate::queue::channel::unbounded_channel_with;
 use crate::queue::local::LocalQueue;
 use crate::queue::tasks::Room;
 use crate::{Bytes, JoinableQueue, OnDeath};
+use std::sync::Arc;
 
 fn unbounded<T: Serialize + DeserializeOwned>(slots: u64) -> (Arena, Queue<T>) {
     let arena = arena();
@@ -128,6 +131,21 @@ fn a_process_that_has_no_word_does_not_get_the_queue() {
     let more: Vec<_> = (0..100).map(|_| enter().unwrap()).collect();
     queue.put(8).unwrap();
     assert!(more.iter().all(|local| local.len() == 1));
+}
+
+/// Who has taken the last message of a segment may yet be killed, and the message belongs before those in the next one.
+#[test]
+fn no_segment_is_left_before_all_of_it_is_acknowledged() {
+    let (arena, queue) = unbounded::<u32>(2);
+    (0..3).for_each(|i| queue.put(i).unwrap());
+    let (kind, hash) = (LocalQueue::kind(), type_hash::<u32, Serde>());
+    let object = Object::attach(&arena, queue.local.object().block(), kind, hash).unwrap();
+    let other = Queue::<u32>::of(Arc::new(LocalQueue::new(object).unwrap()));
+    assert_eq!(other.get().unwrap(), 0);
+    let taken = queue.take(Deadline::NOW).unwrap();
+    assert!(matches!(other.try_get(), Err(GetError::Empty)));
+    assert_eq!(Serde::receive(&queue.local, taken).ok(), Some(1_u32));
+    assert_eq!(other.try_get().unwrap(), 2);
 }
 
 #[test]

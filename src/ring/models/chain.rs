@@ -257,6 +257,33 @@ fn loom_entering_against_leaving_and_freeing() {
     }
 }
 
+/// Who looks at a segment behind the first one may find that it was left and freed on the way there.
+#[test]
+fn loom_looking_behind_against_freeing() {
+    model(|| {
+        let world = World::new(3, 1);
+        assert!(world.chain().append(link(0), link(1)));
+        assert!(world.chain().append(link(1), link(2)));
+        let other = world.clone();
+        let looks = thread::spawn(move || {
+            let (chain, [_, first, look]) = (other.chain(), &other.pins[0]);
+            let at = chain.enter_first(first);
+            if let Next::Segment(next) = chain.behind(at) {
+                if chain.enter_behind(look, next, at) {
+                    chain.behind(next);
+                }
+                chain.leave(look);
+            }
+            chain.leave(first);
+        });
+        world.chain().leave_first(link(0));
+        world.chain().leave_first(link(1));
+        let freed = world.release();
+        looks.join().unwrap();
+        assert_eq!(freed + world.release(), 2);
+    });
+}
+
 /// A segment that somebody is in stays, those before and behind it go.
 #[test]
 fn loom_freeing_around_an_idle_process() {
