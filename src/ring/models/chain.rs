@@ -14,13 +14,13 @@ struct World {
     last: AtomicU64,
     segments: Vec<Arc<Heap>>,
     nexts: Vec<AtomicU64>,
-    /// Looked at by whoever uses a segment, changed by who frees it: loom sees when that can happen at once.
+    /// Looked at by whoever uses a segment, changed by who makes or frees it: loom sees when that can happen at once.
     alive: Vec<UnsafeCell<bool>>,
     /// For each process what it puts into, takes from and looks at.
     pins: [[AtomicU64; 3]; PROCESSES],
 }
 
-// SAFETY: the cells are only changed by who frees a segment, alone, which is what loom checks.
+// SAFETY: the cells are only changed by who makes or frees a segment, alone, which is what loom checks.
 unsafe impl Sync for World {}
 // SAFETY: as above.
 unsafe impl Send for World {}
@@ -58,6 +58,13 @@ impl World {
         let alive = self.alive[index].with(|at| unsafe { *at });
         assert!(alive, "a segment is used that was freed");
         index
+    }
+
+    /// Before a segment is appended it is its maker's alone.
+    fn make(&self, index: usize) -> Link {
+        // SAFETY: see `alive`.
+        self.alive[index].with_mut(|at| unsafe { *at = true });
+        link(index)
     }
 
     /// As who has the maintenance role does; how many it freed.
@@ -151,7 +158,7 @@ impl Process {
                 Next::End => return false,
                 Next::Segment(_) => chain.leave_last(at),
                 Next::Nothing => {
-                    chain.append(at, link(self.spare));
+                    chain.append(at, world.make(self.spare));
                 }
             }
         }
@@ -319,7 +326,7 @@ fn loom_two_append() {
             thread::spawn(move || {
                 let chain = world.chain();
                 let at = chain.enter_last(&world.pins[new][0]);
-                let won = chain.append(at, link(new));
+                let won = chain.append(at, world.make(new));
                 assert_ne!(chain.enter_last(&world.pins[new][0]), link(0));
                 (at, won)
             })
@@ -341,7 +348,7 @@ fn loom_append_against_end() {
         let world = World::new(2, 1);
         let closer = Process::new(&world, 1, 0);
         let closer = thread::spawn(move || closer.close());
-        let won = world.chain().append(link(0), link(1));
+        let won = world.chain().append(link(0), world.make(1));
         closer.join().unwrap();
         if won {
             assert_eq!(world.chain().behind(link(0)), Next::Segment(link(1)));
@@ -379,7 +386,7 @@ fn loom_put_against_seal() {
         let producer = thread::spawn(move || producer.put(7));
         // Somebody who found it full before the consumer made room.
         let sealer = world.clone();
-        let sealer = thread::spawn(move || sealer.chain().append(link(0), link(1)));
+        let sealer = thread::spawn(move || sealer.chain().append(link(0), sealer.make(1)));
         let mut consumer = Process::new(&world, 1, 0);
         let mut got = consumer.drain();
         assert!(producer.join().unwrap());
