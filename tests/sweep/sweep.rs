@@ -95,6 +95,16 @@ pub enum Corpse {
     Reaped,
 }
 
+impl Corpse {
+    /// Half of the rounds meet the one, half the other. Not in turn: points often come in pairs, before and after a step.
+    fn of_round(number: usize) -> Corpse {
+        match (number ^ (number >> 1)) % 2 {
+            0 => Corpse::Reaped,
+            _ => Corpse::Zombie,
+        }
+    }
+}
+
 impl Outcome {
     /// This one, unless only the other tells anything.
     pub fn or(self, other: Outcome) -> Outcome {
@@ -192,9 +202,11 @@ impl<W, V: Victim> Sweep<'_, W, V> {
         };
         let points = plan(&whole.steps, stride());
         let mut rounds = Rounds::default();
-        for &point in &points {
+        for (number, &point) in points.iter().enumerate() {
             watch.round(format!("{} killed after {} steps", self.name, point.after));
-            let round = AssertUnwindSafe(|| self.killed_at(&whole, point, &mut rounds));
+            let round = AssertUnwindSafe(|| {
+                self.killed_at(&whole, point, Corpse::of_round(number), &mut rounds)
+            });
             let failure = match catch_unwind(round) {
                 Ok(Ok(outcome)) => {
                     rounds.outcomes.push((point, outcome));
@@ -262,6 +274,7 @@ impl<W, V: Victim> Sweep<'_, W, V> {
         &self,
         whole: &Trace,
         point: Point,
+        corpse: Corpse,
         rounds: &mut Rounds,
     ) -> Result<Outcome, String> {
         let balance = Balance::now();
@@ -275,13 +288,15 @@ impl<W, V: Victim> Sweep<'_, W, V> {
         }
         let end = stepper.kill()?;
         drop(stepper);
-        // Half of the rounds meet a zombie, half a process that was reaped.
-        let outcome = if point.after % 2 == 0 {
-            let told = victim.reap(end)?;
-            told.or((self.check)(world, Corpse::Reaped))
-        } else {
-            let seen = (self.check)(world, Corpse::Zombie);
-            victim.reap(end)?.or(seen)
+        let outcome = match corpse {
+            Corpse::Reaped => {
+                let told = victim.reap(end)?;
+                told.or((self.check)(world, corpse))
+            }
+            Corpse::Zombie => {
+                let seen = (self.check)(world, corpse);
+                victim.reap(end)?.or(seen)
+            }
         };
         balance.check()?;
         match arrived {
