@@ -31,9 +31,9 @@ pub use process::{
 };
 pub use queue::{
     Bytes, Codec, GetIntoError, GetManyError, Holds, Iter, JoinableQueue, Loan, OnDeath,
-    PutManyError, Queue, QueueJoinError, Receiver, RecvError, RecvIntoError, RecvManyError, Ref,
-    Rest, SendError, SendManyError, Sender, Task, TaskDoneError, channel, channel_pod,
-    unbounded_channel, unbounded_channel_pod,
+    PutManyError, Queue, QueueJoinError, Receiver, RecvError, RecvManyError, Ref, Rest, SendError,
+    SendManyError, Sender, Task, TaskDoneError, channel, channel_pod, unbounded_channel,
+    unbounded_channel_pod,
 };
 pub use sync::Atomic;
 pub use value::{Array, ArrayGuard, Bool, Value, ValueGuard};

@@ -10,9 +10,6 @@ use std::io;
 use std::time::Duration;
 use zerocopy::{FromBytes, Immutable, IntoBytes, KnownLayout};
 
-/// Why [`Receiver::recv_into`] filled no buffer.
-pub type RecvIntoError = GetIntoError;
-
 /// A [`channel`](crate::channel()) of plain old data, which is not encoded; see [`Queue::bounded_pod`].
 ///
 /// ```
@@ -152,10 +149,10 @@ impl Receiver<Bytes> {
     /// Receives the next message into a buffer: how many of its bytes it took. Waits while there is no message.
     ///
     /// # Errors
-    /// [`RecvIntoError::TooShort`] with the message when the buffer is too short for it; else as
+    /// [`GetIntoError::TooShort`] with the message when the buffer is too short for it; else as
     /// [`recv_bytes`](Self::recv_bytes).
     #[doc(alias = "recv_bytes_into")]
-    pub fn recv_into(&self, buffer: &mut [u8]) -> Result<usize, RecvIntoError> {
+    pub fn recv_into(&self, buffer: &mut [u8]) -> Result<usize, GetIntoError> {
         self.end.queue.get_into(buffer)
     }
 
@@ -163,7 +160,7 @@ impl Receiver<Bytes> {
     ///
     /// # Errors
     /// As [`recv_into`](Self::recv_into), and [`RecvError::Empty`].
-    pub fn try_recv_into(&self, buffer: &mut [u8]) -> Result<usize, RecvIntoError> {
+    pub fn try_recv_into(&self, buffer: &mut [u8]) -> Result<usize, GetIntoError> {
         let received = self.end.queue.try_get_into(buffer);
         self.look_again(received, || self.end.queue.try_get_into(buffer))
     }
@@ -176,7 +173,7 @@ impl Receiver<Bytes> {
         &self,
         buffer: &mut [u8],
         timeout: Duration,
-    ) -> Result<usize, RecvIntoError> {
+    ) -> Result<usize, GetIntoError> {
         let received = self.end.queue.get_into_timeout(buffer, timeout);
         self.look_again(received, || self.end.queue.try_get_into(buffer))
     }

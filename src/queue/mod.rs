@@ -27,7 +27,7 @@ pub use bounded::{Iter, Queue};
 pub use bytes::{Bytes, GetIntoError};
 pub use carry::{Codec, Holds};
 pub use channel::{Receiver, RecvError, SendError, Sender, channel, unbounded_channel};
-pub use channel_bytes::{RecvIntoError, channel_pod, unbounded_channel_pod};
+pub use channel_bytes::{channel_pod, unbounded_channel_pod};
 pub use channel_many::{RecvManyError, SendManyError};
 pub use joinable::{JoinableQueue, OnDeath, QueueJoinError, Task, TaskDoneError};
 pub(crate) use kind::QueueKind;

@@ -3,7 +3,7 @@
 use std::thread;
 
 use multiprocess::{
-    Bytes, Pod, Process, Queue, Receiver, RecvError, RecvIntoError, SendError, Sender, channel,
+    Bytes, GetIntoError, Pod, Process, Queue, Receiver, RecvError, SendError, Sender, channel,
     channel_pod,
 };
 
@@ -105,7 +105,7 @@ fn who_only_tries_for_bytes_is_told_of_the_death() {
     assert_eq!(*from_numbers.recv_ref().unwrap(), [1, 2]);
     while matches!(from_bytes.try_recv_bytes(), Err(RecvError::Empty)) {}
     let over = from_bytes.try_recv_into(&mut buffer);
-    assert!(matches!(over, Err(RecvIntoError::Get(RecvError::Closed))));
+    assert!(matches!(over, Err(GetIntoError::Get(RecvError::Closed))));
     while matches!(from_numbers.try_recv_ref(), Err(RecvError::Empty)) {}
     assert!(matches!(from_numbers.recv(), Err(RecvError::Closed)));
     reap(process);

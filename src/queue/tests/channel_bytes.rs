@@ -2,7 +2,7 @@
 
 use super::arena;
 use crate::queue::channel::{channel_in, ends};
-use crate::{Bytes, Pod, Queue, Receiver, RecvError, RecvIntoError, SendError, Sender, channel};
+use crate::{Bytes, GetIntoError, Pod, Queue, Receiver, RecvError, SendError, Sender, channel};
 use std::time::Duration;
 
 const SOON: Duration = Duration::from_millis(5);
@@ -27,7 +27,7 @@ fn bytes_in_all_forms() {
     assert_eq!(receiver.recv_bytes().unwrap(), b"a");
     let mut short = [0; 10];
     let too_short = receiver.try_recv_into(&mut short).unwrap_err();
-    assert!(matches!(too_short, RecvIntoError::TooShort(message) if message[..] == long));
+    assert!(matches!(too_short, GetIntoError::TooShort(message) if message[..] == long));
     assert_eq!(receiver.recv_into_timeout(&mut short, SOON).unwrap(), 0);
 
     let mut loan = sender.loan(5000).unwrap();
@@ -48,7 +48,7 @@ fn bytes_in_all_forms() {
     assert_eq!(receiver.recv_into(&mut short).unwrap(), 4);
     assert!(matches!(receiver.recv_bytes(), Err(RecvError::Closed)));
     let closed = receiver.recv_into(&mut short).unwrap_err();
-    assert!(matches!(closed, RecvIntoError::Get(RecvError::Closed)));
+    assert!(matches!(closed, GetIntoError::Get(RecvError::Closed)));
     drop(receiver);
     assert_eq!(arena.stats().bytes_in_use, 0);
 }
