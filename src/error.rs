@@ -35,8 +35,10 @@ pub enum Error {
     NotInProgram,
     /// A fork was asked for while the process has more than one thread.
     MoreThreads,
-    /// A fork was asked for while a loan, a borrowed message, a guard or a permit is alive (or was forgotten).
+    /// A fork was asked for while a loan, a borrowed message, a guard, a permit or the end of a pipe is alive (or was forgotten).
     Borrowed,
+    /// The end of a pipe is in the message twice, or was passed on before.
+    Moved,
     /// A daemon asked for a child that is no daemon.
     DaemonChild,
     /// A name with a NUL byte, or one that is too long.
@@ -71,8 +73,9 @@ impl fmt::Display for Error {
             Error::NotInProgram => "the function is not part of the program's own image",
             Error::MoreThreads => "a process with more than one thread cannot be forked",
             Error::Borrowed => {
-                "a process with loans, borrowed messages, guards or permits cannot be forked"
+                "a process with loans, borrowed messages, guards, permits or ends of pipes cannot be forked"
             }
+            Error::Moved => "the end of the pipe has another owner",
             Error::DaemonChild => "a daemon can only have daemon children",
             Error::InvalidName => "the name is not usable",
             Error::WrongStartMethod => "the start method does not go with this call",

@@ -1,7 +1,7 @@
 #![doc = include_str!("../README.md")]
 #![deny(unsafe_code)]
 
-// The layers: error < os < primitive < arena < sync < ring < codec < {queue, lock, value} < process < family.
+// The layers: error < os < primitive < arena < sync < ring < codec < {queue, pipe, lock, value} < process < family.
 // Each imports only from those before it (tests/layering.rs).
 mod arena;
 mod codec;
@@ -9,6 +9,7 @@ mod error;
 pub mod family;
 mod lock;
 mod os;
+mod pipe;
 mod primitive;
 mod process;
 mod queue;
@@ -24,6 +25,9 @@ pub use error::{
 pub use lock::{
     AnyGuard, Barrier, BarrierError, BoundedSemaphore, Condition, Event, Guard, Lock, Permit,
     RLock, RLockGuard, Semaphore, WaitError,
+};
+pub use pipe::{
+    Claim, Connection, Pipe, PipeIter, PipeReceiver, PipeSender, Received, RecvIntoError,
 };
 pub use process::{
     Builder, ExitCode, Fd, JoinError, Process, ProcessRef, SpawnError, StartMethod,
@@ -53,4 +57,7 @@ const KINDS: arena::Kinds = &[
     &lock::EVENT_KIND,
     &lock::CONDITION_KIND,
     &lock::BARRIER_KIND,
+    &pipe::PipeKind,
+    &pipe::WRITER_KIND,
+    &pipe::READER_KIND,
 ];

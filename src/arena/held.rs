@@ -104,7 +104,16 @@ impl Drop for HeldParcel {
 }
 
 impl Arena {
-    /// Whether user code of this process holds a message's block, or forgot that it does.
+    /// From now on this process has something that a copy of it must not have as well.
+    pub(crate) fn keep_alone(&self) {
+        self.0.held.fetch_add(1, Relaxed);
+    }
+
+    pub(crate) fn keep_no_more(&self) {
+        self.0.held.fetch_sub(1, Relaxed);
+    }
+
+    /// Whether user code of this process holds a message's block or something else with one owner, or forgot that it does.
     pub(crate) fn is_lent(&self) -> bool {
         self.0.held.load(Relaxed) != 0
     }

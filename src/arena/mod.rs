@@ -40,6 +40,7 @@ pub(crate) use alloc::{Block, OwnedBlock};
 pub(crate) use family::{configure, enter, family};
 pub(crate) use held::HeldParcel;
 pub(crate) use members::{Dead, Reservation};
+pub(crate) use object::HEADER as OBJECT_HEADER;
 pub(crate) use object::{Kind, Local, Object, ObjectSpec, Shared, View, Visitor, Words};
 pub(crate) use pages::Page;
 pub(crate) use parcel::Parcel;

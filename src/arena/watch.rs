@@ -52,6 +52,22 @@ impl Arena {
         !self.is_dead(asked) && self.member_holds(holder)
     }
 
+    /// Takes everything out of an object that the caller holds and lets it go: nobody will use it. When somebody else keeps the
+    /// maintenance role, it goes with the object.
+    pub(crate) fn empty(&self, block: Block) {
+        let Some(role) = self.maintain() else {
+            return;
+        };
+        if let Some((kind, view)) = self.kind_and_view(block) {
+            let mut unheld = Vec::new();
+            kind.destroy(view, &mut |owned| {
+                unheld.extend(super::parcel::dismantle(owned))
+            });
+            self.destroy_all(unheld);
+        }
+        self.release(role);
+    }
+
     /// An object of this kind that the caller does not hold, if it is still there. Only for who has the maintenance role, as a
     /// kind's hooks do: nothing is destroyed meanwhile.
     pub(crate) fn find(&self, block: Block, kind: u32) -> Option<View<'_>> {

@@ -173,7 +173,8 @@ impl Decoding {
     }
 }
 
-fn refuse(error: Error) -> Error {
+/// Notes why a part of this message was refused.
+pub(crate) fn refuse(error: Error) -> Error {
     REASON.set(Some(error));
     State::add(State::REFUSED);
     error
@@ -198,6 +199,50 @@ pub(crate) fn serialize_handle<S: Serializer>(
     serializer.serialize_u32(place.map_err(ser::Error::custom)?)
 }
 
+/// The same for an object of which a message can carry one handle only.
+pub(crate) fn serialize_only_handle<S: Serializer>(
+    local: &Arc<impl Local>,
+    serializer: S,
+) -> Result<S::Ok, S::Error> {
+    let block = local.object().block();
+    let twice = TABLES.with_borrow(|tables| {
+        let same = |sent: &Arc<dyn Local>| sent.object().block() == block;
+        tables.sent.iter().any(same)
+    });
+    if State::mode() == State::ENCODING && twice {
+        return Err(ser::Error::custom(refuse(Error::Moved)));
+    }
+    serialize_handle(local, serializer)
+}
+
+/// The handle at the place that was serialised, which shares nothing with others of this process.
+pub(crate) fn deserialize_only_handle<'de, D: Deserializer<'de>, L: Local>(
+    deserializer: D,
+    kind: u32,
+    type_hash: u64,
+    make: impl FnOnce(Object) -> L,
+) -> Result<Arc<L>, D::Error> {
+    let place = u32::deserialize(deserializer)? as usize;
+    let object =
+        received(place).and_then(|(arena, block)| Object::attach(&arena, block, kind, type_hash));
+    match object {
+        Ok(object) => Ok(Arc::new(make(object))),
+        Err(error) => Err(de::Error::custom(refuse(error))),
+    }
+}
+
+/// What is at this place in the message's table.
+fn received(place: usize) -> Result<(Arena, Block), Error> {
+    TABLES.with_borrow(|tables| match (State::mode(), &tables.arena) {
+        (State::DECODING, Some(arena)) => {
+            let block = tables.received.get(place).copied();
+            Ok((arena.clone(), block.ok_or(Error::StaleHandle)?))
+        }
+        (State::DECODING, None) => Err(Error::StaleHandle),
+        _ => Err(Error::NotInMessage),
+    })
+}
+
 /// The handle at the place that was serialised: this process's own if it has the object already, else `make` of it.
 pub(crate) fn deserialize_handle<'de, D: Deserializer<'de>, L: Local>(
     deserializer: D,
@@ -206,19 +251,7 @@ pub(crate) fn deserialize_handle<'de, D: Deserializer<'de>, L: Local>(
     make: impl FnOnce(Object) -> Result<L, Error>,
 ) -> Result<Arc<L>, D::Error> {
     let place = u32::deserialize(deserializer)? as usize;
-    let found = TABLES.with_borrow(|tables| match (State::mode(), &tables.arena) {
-        (State::DECODING, Some(arena)) => {
-            let block = tables
-                .received
-                .get(place)
-                .copied()
-                .ok_or(Error::StaleHandle)?;
-            Ok((arena.clone(), block))
-        }
-        (State::DECODING, None) => Err(Error::StaleHandle),
-        _ => Err(Error::NotInMessage),
-    });
-    let local = found.and_then(|(arena, block)| {
+    let local = received(place).and_then(|(arena, block)| {
         // Checked also when the object is known here: another type may have been asked for.
         let object = Object::attach(&arena, block, kind, type_hash)?;
         if let Some(local) = arena.registered::<L>(block) {

@@ -7,7 +7,10 @@ mod context;
 use crate::arena::{Arena, Parcel};
 use crate::error::{DecodeError, EncodeError, Error};
 use context::{Decoding, Encoding};
-pub(crate) use context::{deserialize_fd, deserialize_handle, serialize_fd, serialize_handle};
+pub(crate) use context::{
+    deserialize_fd, deserialize_handle, deserialize_only_handle, refuse, serialize_fd,
+    serialize_handle, serialize_only_handle,
+};
 use postcard::ser_flavors::Flavor;
 use serde::Serialize;
 use serde::de::DeserializeOwned;
@@ -72,6 +75,13 @@ pub(crate) fn encode<T: Serialize>(value: &T, bytes: &mut [u8]) -> Result<Option
         Ok(()) | Err(postcard::Error::SerializeBufferFull) => Ok(None),
         Err(error) => Err(failure(error)),
     }
+}
+
+/// The bytes of a value on the heap. `None` when it has handles.
+pub(crate) fn encode_to_vec<T: Serialize>(value: &T) -> Result<Option<Vec<u8>>, Failure> {
+    let encoding = Encoding::begin(false);
+    let bytes = postcard::to_allocvec(value).map_err(failure)?;
+    Ok((!encoding.has_handles()).then_some(bytes))
 }
 
 /// A slice that fills up: postcard's own calls `memcpy` for every number.

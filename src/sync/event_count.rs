@@ -43,6 +43,15 @@ impl EventCount {
         }
     }
 
+    /// Wakes one sleeper if there is one and this holds, which is what it has written down before it went to sleep.
+    #[inline]
+    pub(crate) fn notify_one_if(&self, fences: Fences, holds: impl FnOnce() -> bool) {
+        fences.light();
+        if self.word.word().load(Relaxed) & SLEEPERS != 0 && holds() {
+            self.wake(1);
+        }
+    }
+
     /// Wakes every sleeper.
     pub(crate) fn notify_all(&self, fences: Fences) {
         fences.light();

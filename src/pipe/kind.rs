@@ -1,0 +1,124 @@
+//! What the arena does with pipes whose owners are gone. A pipe is three objects: the ring, which both sides hold, and an object
+//! for each end, which its owner alone holds. Whatever becomes of the owner, the end's object ends with him, and closes the ring.
+#![forbid(unsafe_code)]
+
+use crate::arena::{Block, Dead, Kind, OwnedBlock, View, Visitor, Words};
+use crate::ring::{BLOCKS, ByteRing};
+use std::sync::atomic::Ordering::Acquire;
+
+/// The places of the kinds in the table.
+pub(super) const PIPE: u32 = 13;
+pub(super) const WRITER: u32 = 14;
+pub(super) const READER: u32 = 15;
+
+/// What an end's object is.
+pub(super) type Fields = Words<3>;
+/// The blocks of the ring and of the other end.
+pub(super) const RING: usize = 0;
+pub(super) const OTHER: usize = 1;
+/// Rises whenever the end gets a new owner, by compare-exchange: so it has one.
+pub(super) const EPOCH: usize = 2;
+
+pub(super) fn pack(block: Block) -> u64 {
+    u64::from(block.generation) << 32 | u64::from(block.index)
+}
+
+pub(super) fn unpack(word: u64) -> Block {
+    Block {
+        index: word as u32,
+        generation: (word >> 32) as u32,
+    }
+}
+
+#[derive(Debug)]
+pub(crate) struct PipeKind;
+
+impl Kind for PipeKind {
+    fn id(&self) -> u32 {
+        PIPE
+    }
+
+    fn name(&self) -> &'static str {
+        "pipe"
+    }
+
+    /// Nothing in a ring is tagged with a member. But the dead may have been about to wake somebody.
+    fn repair(&self, object: View<'_>, _: &Dead) {
+        let ring = ByteRing::new(object);
+        let fences = object.arena.fences();
+        ring.not_empty().notify_all(fences);
+        ring.not_full().notify_all(fences);
+    }
+
+    fn visit(&self, object: View<'_>, block: &mut Visitor<'_>) {
+        let ring = ByteRing::new(object);
+        (0..BLOCKS)
+            .filter_map(|place| ring.block_at(place))
+            .for_each(block);
+    }
+
+    /// Also when the reader alone is gone: what was sent and not received goes with it.
+    fn destroy(&self, object: View<'_>, taken: &mut dyn FnMut(OwnedBlock<'_>)) {
+        let ring = ByteRing::new(object);
+        for place in 0..BLOCKS {
+            if let Some(block) = ring.block_at(place) {
+                let owned = object.arena.take_over(block);
+                ring.clear_place(place);
+                taken(owned);
+            }
+        }
+    }
+}
+
+#[derive(Debug)]
+pub(crate) struct EndKind<const KIND: u32>;
+
+pub(crate) const WRITER_KIND: EndKind<WRITER> = EndKind;
+pub(crate) const READER_KIND: EndKind<READER> = EndKind;
+
+impl<const KIND: u32> Kind for EndKind<KIND> {
+    fn id(&self) -> u32 {
+        KIND
+    }
+
+    fn name(&self) -> &'static str {
+        if KIND == WRITER {
+            "pipe writer"
+        } else {
+            "pipe reader"
+        }
+    }
+
+    fn repair(&self, _: View<'_>, _: &Dead) {}
+
+    fn visit(&self, _: View<'_>, _: &mut Visitor<'_>) {}
+
+    /// The owner is gone. All of it can be done again after a kill.
+    fn destroy(&self, end: View<'_>, taken: &mut dyn FnMut(OwnedBlock<'_>)) {
+        let ring = unpack(end.get::<Fields>().0[RING].load(Acquire));
+        // Who held the end held the ring; without a holder of either it may have gone first.
+        let Some(view) = end.arena.find(ring, PIPE) else {
+            return;
+        };
+        close::<KIND>(view);
+        if KIND == READER {
+            // (G) pairs with the look at the flag behind a message in a block: either the writer sees it, or its block is
+            // seen here.
+            end.arena.fences().heavy();
+            PipeKind.destroy(view, taken);
+        }
+    }
+}
+
+/// Says on the ring that this end is gone, and wakes the other one.
+pub(super) fn close<const KIND: u32>(view: View<'_>) {
+    let ring = ByteRing::new(view);
+    let fences = view.arena.fences();
+    if KIND == WRITER {
+        ring.set_writer_gone();
+        ring.not_empty().notify_all(fences);
+    } else {
+        ring.set_reader_gone();
+        ring.not_full().notify_all(fences);
+    }
+}

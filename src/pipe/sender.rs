@@ -1,0 +1,354 @@
+//! The end that sends.
+#![forbid(unsafe_code)]
+
+use super::end::{End, Refused};
+use super::kind::WRITER;
+use super::stream::{BLOCK_VALUE, VALUE};
+use crate::codec::{self, Failure};
+use crate::error::{EncodeError, PutError};
+use crate::os::clock::Deadline;
+use crate::ring::{ByteStorage, Room, WriteCursor, largest};
+use crate::sync::{Progress, Spin, Wait};
+use serde::de::DeserializeOwned;
+use serde::{Deserialize, Deserializer, Serialize, Serializer};
+use std::fmt;
+use std::marker::PhantomData;
+use std::sync::atomic::Ordering::{Relaxed, Release};
+use std::time::Duration;
+
+/// What sends, whatever it sends.
+#[derive(Debug)]
+pub(super) struct Writer {
+    pub(super) end: End<WRITER>,
+    pub(super) cursor: WriteCursor,
+    /// The longest record for which room comes for certain.
+    pub(super) largest: usize,
+    spin: Spin,
+}
+
+impl Writer {
+    fn new(end: End<WRITER>) -> Self {
+        let spin = Spin::default();
+        spin.watch(end.other());
+        let position = end.ring.tail().load(Relaxed);
+        Writer {
+            cursor: WriteCursor::new(&end.ring, position),
+            largest: largest(end.ring.capacity()),
+            end,
+            spin,
+        }
+    }
+
+    /// Room, if it is there now and nothing is unusual.
+    #[inline]
+    pub(super) fn quick_room(&mut self, least: usize) -> Option<Room> {
+        if !self.end.is_ready() || self.end.ring.is_reader_gone() {
+            return None;
+        }
+        self.cursor.room(&self.end.ring, least)
+    }
+
+    /// Room for a payload of at least `least` bytes, which are at most `largest`.
+    pub(super) fn room(&mut self, least: usize, deadline: Deadline) -> Result<Room, Refused> {
+        match self.quick_room(least) {
+            Some(room) => Ok(room),
+            None => self.wait_for_room(least, false, deadline),
+        }
+    }
+
+    /// With `place`, also for a message in a block.
+    #[cold]
+    fn wait_for_room(
+        &mut self,
+        least: usize,
+        place: bool,
+        deadline: Deadline,
+    ) -> Result<Room, Refused> {
+        self.end.check()?;
+        let (ring, cursor) = (&self.end.ring, &mut self.cursor);
+        let mut look = || {
+            if ring.is_reader_gone() {
+                return Some(Err(Refused::Closed));
+            }
+            let room = cursor.room(ring, least)?;
+            (!place || ring.free_place().is_some()).then_some(Ok(room))
+        };
+        if let Some(done) = look() {
+            return done;
+        }
+        let mut found = None;
+        if !deadline.expired() {
+            let wanted = match self.cursor.wanted(ring, least) {
+                // There is room, but no place: any step of the reader may free one.
+                wanted if wanted <= ring.head().load(Relaxed) => ring.head().load(Relaxed) + 1,
+                wanted => wanted,
+            };
+            ring.wanted().store(wanted, Relaxed);
+            let cursor = &mut self.cursor;
+            let wait = Wait {
+                arena: self.end.arena(),
+                event: ring.not_full(),
+                spin: &self.spin,
+            };
+            let hint = || ring.head().load(Relaxed) >= wanted || ring.is_reader_gone();
+            found = wait.until(deadline, hint, |_| {
+                if ring.is_reader_gone() {
+                    return Progress::Done(Err(Refused::Closed));
+                }
+                match cursor.room(ring, least) {
+                    Some(room) if !place || ring.free_place().is_some() => Progress::Done(Ok(room)),
+                    _ => Progress::Blocked,
+                }
+            });
+        }
+        if let Some(done) = found {
+            return done;
+        }
+        // Nobody said so, but the reader may have died.
+        if self.end.ask() && ring.is_reader_gone() {
+            return Err(Refused::Closed);
+        }
+        Err(Refused::NotNow)
+    }
+
+    #[inline]
+    pub(super) fn commit(&mut self, len: usize, kind: u8) {
+        self.cursor.commit(&self.end.ring, len, kind);
+        let fences = self.end.arena().fences();
+        self.end.ring.not_empty().notify_one(fences);
+    }
+
+    /// Room for the record of a message in a block.
+    pub(super) fn room_for_block(&mut self, deadline: Deadline) -> Result<Room, Refused> {
+        self.wait_for_room(8, true, deadline)
+    }
+
+    /// Sends a block for which there is room.
+    pub(super) fn commit_block(&mut self, mut room: Room, kind: u8, block: u32) {
+        let ring = &self.end.ring;
+        let place = ring
+            .free_place()
+            .expect("it was free, and only readers use places");
+        // From here on the ring lists the block.
+        ring.set_place(place, block);
+        ring.room_mut(&mut room)[..8].copy_from_slice(&(place as u64).to_le_bytes());
+        self.commit(8, kind);
+        // (G): if the reader is gone, either that was seen by who empties the ring, or this sees it.
+        if self.end.ring.is_reader_gone() {
+            self.end.arena().empty(self.end.ring_block());
+        }
+    }
+
+    /// What is unusual, before anything is encoded.
+    pub(super) fn check(&self) -> Result<(), Refused> {
+        self.end.check()?;
+        match self.end.ring.is_reader_gone() {
+            true => Err(Refused::Closed),
+            false => Ok(()),
+        }
+    }
+}
+
+/// How many bytes an item usually has.
+const fn usual_len<T>() -> usize {
+    if std::mem::needs_drop::<T>() {
+        64
+    } else {
+        // Encoded integers may take a little more than in memory.
+        size_of::<T>() + size_of::<T>() / 4 + 2
+    }
+}
+
+/// The sending end of a pipe, which has one owner. See [`Pipe`](crate::Pipe).
+///
+/// Dropping it ends the pipe: the receiver gets what was sent and then [`RecvError::Closed`](crate::RecvError). As an argument of a
+/// process or part of a message it moves: when that was sent, it is the receiver's. When it was not, it is still this
+/// process's own. Who kept it by way of a reference finds it closed once it was received.
+pub struct PipeSender<T> {
+    pub(super) writer: Writer,
+    items: PhantomData<fn(T)>,
+}
+
+impl<T> fmt::Debug for PipeSender<T> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("PipeSender")
+            .field("closed", &self.is_closed())
+            .finish_non_exhaustive()
+    }
+}
+
+impl<T> PipeSender<T> {
+    pub(super) fn new(end: End<WRITER>) -> Self {
+        PipeSender {
+            writer: Writer::new(end),
+            items: PhantomData,
+        }
+    }
+
+    /// Whether the receiver is known to be gone. That it was killed may become known only to a `send` that finds no room.
+    #[doc(alias = "closed")]
+    pub fn is_closed(&self) -> bool {
+        self.writer.check().is_err()
+    }
+
+    /// Ends the pipe, as dropping it does.
+    pub fn close(self) {}
+}
+
+impl<T: Serialize + DeserializeOwned> PipeSender<T> {
+    /// Sends an item; waits while there is no room.
+    ///
+    /// # Errors
+    /// [`SendError::Closed`](crate::SendError) when the receiver is gone, [`SendError::NoMemory`](crate::SendError) for a large item with handles in
+    /// it, [`SendError::Encode`](crate::SendError), [`SendError::ForeignFork`](crate::SendError); the item is inside, and nothing was sent.
+    ///
+    /// # Panics
+    /// As the item's `Serialize` does; nothing was sent then.
+    ///
+    /// ```
+    /// let (mut receiver, mut sender) = multiprocess::Pipe::simplex()?;
+    /// sender.send(7)?;
+    /// assert_eq!(receiver.recv()?, 7);
+    /// drop(receiver);
+    /// assert!(sender.send(8).unwrap_err().is_closed());
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
+    #[inline]
+    pub fn send(&mut self, item: T) -> Result<(), PutError<T>> {
+        self.send_until(item, Deadline::NEVER)
+    }
+
+    /// Sends an item if there is room now.
+    ///
+    /// # Errors
+    /// As [`send`](Self::send), and [`SendError::Full`](crate::SendError).
+    #[inline]
+    pub fn try_send(&mut self, item: T) -> Result<(), PutError<T>> {
+        self.send_until(item, Deadline::NOW)
+    }
+
+    /// Sends an item; waits for room, `timeout` at most. A timeout that the clock cannot hold is for ever.
+    ///
+    /// # Errors
+    /// As [`send`](Self::send), and [`SendError::Full`](crate::SendError) when the time is over.
+    pub fn send_timeout(&mut self, item: T, timeout: Duration) -> Result<(), PutError<T>> {
+        self.send_until(item, Deadline::from(timeout))
+    }
+
+    #[inline]
+    fn send_until(&mut self, item: T, deadline: Deadline) -> Result<(), PutError<T>> {
+        // Encoded right into its place: the room is nobody's until it is committed.
+        if let Some(mut room) = self
+            .writer
+            .quick_room(usual_len::<T>().min(self.writer.largest))
+        {
+            let bytes = self.writer.end.ring.room_mut(&mut room);
+            if let Ok(Some(len)) = codec::encode(&item, bytes) {
+                self.writer.commit(len, VALUE);
+                return Ok(());
+            }
+        }
+        match self.send_slowly(&item, deadline) {
+            Ok(()) => Ok(()),
+            Err(error) => Err(error.with(item)),
+        }
+    }
+
+    #[cold]
+    fn send_slowly(&mut self, item: &T, deadline: Deadline) -> Result<(), NotSent> {
+        let writer = &mut self.writer;
+        writer.check()?;
+        let mut room = writer.room(usual_len::<T>().min(writer.largest), deadline)?;
+        if let Some(len) = codec::encode(item, writer.end.ring.room_mut(&mut room))? {
+            writer.commit(len, VALUE);
+            return Ok(());
+        }
+        if room.len < writer.largest {
+            // It may have been too long for this room only.
+            let mut bytes = vec![0; writer.largest];
+            if let Some(len) = codec::encode(item, &mut bytes)? {
+                let mut room = writer.room(len, deadline)?;
+                writer.end.ring.room_mut(&mut room)[..len].copy_from_slice(&bytes[..len]);
+                writer.commit(len, VALUE);
+                return Ok(());
+            }
+        }
+        let arena = writer.end.arena().clone();
+        match codec::encode_parcel(&arena, item, None) {
+            Ok(parcel) => {
+                let room = writer.room_for_block(deadline)?;
+                writer.commit_block(room, BLOCK_VALUE, parcel.into_index());
+                Ok(())
+            }
+            // Without a block it goes through the ring piece by piece.
+            Err(Failure::NoMemory) => match codec::encode_to_vec(item)? {
+                Some(bytes) => writer
+                    .stream(&bytes, false, deadline)
+                    .map_err(NotSent::from),
+                None => Err(NotSent::NoMemory),
+            },
+            Err(failure) => Err(failure.into()),
+        }
+    }
+}
+
+/// Why an item was not sent.
+enum NotSent {
+    Refused(Refused),
+    NoMemory,
+    Encode(EncodeError),
+}
+
+impl From<Refused> for NotSent {
+    fn from(refused: Refused) -> Self {
+        NotSent::Refused(refused)
+    }
+}
+
+impl From<Failure> for NotSent {
+    fn from(failure: Failure) -> Self {
+        match failure {
+            Failure::NoMemory => NotSent::NoMemory,
+            Failure::Encode(error) => NotSent::Encode(error),
+        }
+    }
+}
+
+impl NotSent {
+    fn with<T>(self, item: T) -> PutError<T> {
+        match self {
+            NotSent::Refused(refused) => refused.with(item),
+            NotSent::NoMemory => PutError::NoMemory(item),
+            NotSent::Encode(error) => PutError::Encode(item, error),
+        }
+    }
+}
+
+impl Refused {
+    pub(super) fn with<T>(self, item: T) -> PutError<T> {
+        match self {
+            Refused::NotNow => PutError::Full(item),
+            Refused::Closed => PutError::Closed(item),
+            Refused::ForeignFork => PutError::ForeignFork(item),
+        }
+    }
+}
+
+/// Only within a message of this crate or the arguments of a process; anywhere else it is an error.
+impl<T> Serialize for PipeSender<T> {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        let end = &self.writer.end;
+        if end.arena().check().is_ok() && !end.is_passed_on() {
+            let position = self.writer.cursor.position();
+            end.ring.tail().store(position, Release);
+        }
+        end.lend(serializer, &())
+    }
+}
+
+impl<'de, T> Deserialize<'de> for PipeSender<T> {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        let (end, ()) = End::take::<D, T, ()>(deserializer)?;
+        Ok(PipeSender::new(end))
+    }
+}

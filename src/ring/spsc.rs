@@ -1,0 +1,217 @@
+//! A ring of bytes between one writer and one reader: records of any length, one after the other, each contiguous. There is no
+//! read-modify-write instruction in it. SPSC.md beside this file has the states, the proof sketch and what the tests caught.
+//!
+//! The storage is a parameter, so that the same code runs in shared memory and on loom's heap.
+
+use crate::primitive::AtomicU64;
+use std::sync::atomic::Ordering::{Acquire, Relaxed, Release};
+
+/// Where the ring's words are. Whoever has a cursor is the only one of its side.
+pub(crate) trait ByteStorage {
+    /// Bytes of the ring, a multiple of 8.
+    fn capacity(&self) -> usize;
+    /// The word at this place, a multiple of 8 below the capacity.
+    fn word(&self, at: usize) -> &AtomicU64;
+    /// Everything before this position was read. Written by the reader alone.
+    fn head(&self) -> &AtomicU64;
+}
+
+/// In front of each record.
+const HEADER: usize = 8;
+/// The rest of the ring up to its end is unused. Other kinds are the users', from [`FIRST_KIND`] on.
+const PAD: u8 = 1;
+pub(crate) const FIRST_KIND: u8 = 2;
+
+/// A header is never 0: that is what stands behind the last record.
+fn header(len: usize, kind: u8) -> u64 {
+    (len as u64) << 8 | u64::from(kind)
+}
+
+#[inline]
+const fn whole_words(len: usize) -> usize {
+    (len + 7) & !7
+}
+
+/// The longest payload for which room comes for certain, as soon as the reader has read everything: the record, the rest of the
+/// ring that is skipped in front of it and the zero behind it fit into the ring. A quarter, so that both sides are at work.
+pub(crate) const fn largest(capacity: usize) -> usize {
+    (capacity / 4 & !7) - HEADER
+}
+
+/// Room for one record: the writer's own until it is committed or forgotten.
+#[derive(Debug)]
+pub(crate) struct Room {
+    /// Where the payload begins.
+    pub(crate) at: usize,
+    /// How long it may be.
+    pub(crate) len: usize,
+}
+
+/// A committed record: the reader's until it is released.
+#[derive(Debug)]
+pub(crate) struct Record {
+    pub(crate) kind: u8,
+    /// Where the payload begins.
+    pub(crate) at: usize,
+    pub(crate) len: usize,
+}
+
+/// Where the writer is. Positions count bytes and never wrap; `at` is the position's place in the ring.
+#[derive(Debug)]
+pub(crate) struct WriteCursor {
+    position: u64,
+    at: usize,
+    /// The reader's position as last seen: its cache line is only asked for when the ring looks full.
+    head: u64,
+}
+
+impl WriteCursor {
+    /// A writer that goes on at this position.
+    pub(crate) fn new(storage: &impl ByteStorage, position: u64) -> Self {
+        WriteCursor {
+            position,
+            at: (position % storage.capacity() as u64) as usize,
+            // (F): what was read before was read before this writer writes again.
+            head: storage.head().load(Acquire),
+        }
+    }
+
+    pub(crate) fn position(&self) -> u64 {
+        self.position
+    }
+
+    /// Room for a payload of at least `least` bytes (at most [`largest`]), as long as possible. `None` when the reader is
+    /// behind.
+    #[inline]
+    pub(crate) fn room(&mut self, storage: &impl ByteStorage, least: usize) -> Option<Room> {
+        let need = HEADER + whole_words(least);
+        let capacity = storage.capacity();
+        loop {
+            let to_end = capacity - self.at;
+            let free = capacity - (self.position - self.head) as usize;
+            // Behind the record there must be room for the zero.
+            if need <= to_end && need + HEADER <= free {
+                let len = to_end.min(free - HEADER) - HEADER;
+                let at = self.at + HEADER;
+                return Some(Room { at, len });
+            }
+            if need > to_end && to_end + need + HEADER <= free {
+                self.commit(storage, to_end - HEADER, PAD);
+                continue;
+            }
+            // (F) pairs with `release`: the payload was read before it is written again.
+            let head = storage.head().load(Acquire);
+            if head == self.head {
+                return None;
+            }
+            self.head = head;
+        }
+    }
+
+    /// The reader's position from which on there is room for so much, if there is none now.
+    pub(crate) fn wanted(&self, storage: &impl ByteStorage, least: usize) -> u64 {
+        let need = HEADER + whole_words(least);
+        let capacity = storage.capacity();
+        let to_end = capacity - self.at;
+        let skipped = if need > to_end { to_end } else { 0 };
+        let end = self.position + (skipped + need + HEADER) as u64;
+        end.saturating_sub(capacity as u64)
+    }
+
+    /// Makes the first `len` bytes of the room a record.
+    #[inline]
+    pub(crate) fn commit(&mut self, storage: &impl ByteStorage, len: usize, kind: u8) {
+        let taken = HEADER + whole_words(len);
+        let mut next = self.at + taken;
+        debug_assert!(next <= storage.capacity());
+        if next == storage.capacity() {
+            next = 0;
+        }
+        // (Z) before (C): who has read this record finds nothing behind it until there is something.
+        storage.word(next).store(0, Relaxed);
+        // (C) pairs with `peek`: the payload is there when the header is seen.
+        storage.word(self.at).store(header(len, kind), Release);
+        self.position += taken as u64;
+        self.at = next;
+    }
+}
+
+/// Where the reader is.
+#[derive(Debug)]
+pub(crate) struct ReadCursor {
+    position: u64,
+    at: usize,
+}
+
+impl ReadCursor {
+    /// A reader that goes on where the last one has ended.
+    pub(crate) fn new(storage: &impl ByteStorage) -> Self {
+        let position = storage.head().load(Acquire);
+        ReadCursor {
+            position,
+            at: (position % storage.capacity() as u64) as usize,
+        }
+    }
+
+    /// The next record, if there is one.
+    #[inline]
+    pub(crate) fn peek(&mut self, storage: &impl ByteStorage) -> Option<Record> {
+        loop {
+            // (C): the payload, and the zero behind it.
+            let header = storage.word(self.at).load(Acquire);
+            if header == 0 {
+                return None;
+            }
+            let len = (header >> 8) as usize;
+            let kind = header as u8;
+            if kind != PAD {
+                let at = self.at + HEADER;
+                return Some(Record { kind, at, len });
+            }
+            self.release(storage, len);
+        }
+    }
+
+    /// Whether `peek` would find something.
+    #[inline]
+    pub(crate) fn may_peek(&self, storage: &impl ByteStorage) -> bool {
+        let header = storage.word(self.at).load(Acquire);
+        // Padding goes up to the end of the ring.
+        header != 0 && (header as u8 != PAD || storage.word(0).load(Relaxed) != 0)
+    }
+
+    /// Gives the place of the next record, whose payload is so long, back to the writer.
+    #[inline]
+    pub(crate) fn release(&mut self, storage: &impl ByteStorage, len: usize) {
+        let taken = HEADER + whole_words(len);
+        self.position += taken as u64;
+        self.at += taken;
+        debug_assert!(self.at <= storage.capacity());
+        if self.at == storage.capacity() {
+            self.at = 0;
+        }
+        // (F) pairs with `room`.
+        storage.head().store(self.position, Release);
+    }
+
+    /// Gives the next record back for a reader that goes on elsewhere; this one stays where it is.
+    pub(crate) fn announce_release(&self, storage: &impl ByteStorage, len: usize) {
+        let position = self.position + (HEADER + whole_words(len)) as u64;
+        storage.head().store(position, Release);
+    }
+
+    #[inline]
+    pub(crate) fn position(&self) -> u64 {
+        self.position
+    }
+
+    /// Where the next header is.
+    pub(crate) fn place(&self) -> usize {
+        self.at
+    }
+}
+
+#[cfg(all(test, loom))]
+mod models;
+#[cfg(all(test, not(loom)))]
+mod tests;

@@ -1,0 +1,210 @@
+//! Models of the byte ring, run by `ci/loom.sh`: its payload is watched for races, its positions wrap several times.
+
+use super::*;
+use crate::primitive::{AtomicU32, Fences};
+use crate::sync::EventCount;
+use loom::cell::UnsafeCell;
+use loom::sync::Arc;
+use loom::thread;
+use std::time::Duration;
+
+const FENCES: Fences = Fences::Symmetric;
+const WORDS: usize = 4;
+
+/// Four words: a record of one word of payload, and the zero behind it, leave one word.
+struct Heap {
+    words: Vec<AtomicU64>,
+    payloads: Vec<UnsafeCell<u64>>,
+    head: AtomicU64,
+    gone: AtomicU32,
+    not_empty: EventCount,
+    not_full: EventCount,
+}
+
+// SAFETY: payloads are only touched by whoever has the room or the record, which is what loom checks.
+unsafe impl Sync for Heap {}
+// SAFETY: as above.
+unsafe impl Send for Heap {}
+
+impl ByteStorage for Arc<Heap> {
+    fn capacity(&self) -> usize {
+        WORDS * 8
+    }
+    fn word(&self, at: usize) -> &AtomicU64 {
+        &self.words[at / 8]
+    }
+    fn head(&self) -> &AtomicU64 {
+        &self.head
+    }
+}
+
+impl Heap {
+    fn new() -> Arc<Heap> {
+        Arc::new(Heap {
+            words: (0..WORDS).map(|_| AtomicU64::new(0)).collect(),
+            payloads: (0..WORDS).map(|_| UnsafeCell::new(0)).collect(),
+            head: AtomicU64::new(0),
+            gone: AtomicU32::new(0),
+            not_empty: EventCount::new(),
+            not_full: EventCount::new(),
+        })
+    }
+
+    fn fill(&self, at: usize, value: u64) {
+        // SAFETY: the room is the writer's.
+        self.payloads[at / 8].with_mut(|to| unsafe { *to = value });
+    }
+
+    fn read(&self, at: usize) -> u64 {
+        // SAFETY: the record is the reader's.
+        self.payloads[at / 8].with(|from| unsafe { *from })
+    }
+}
+
+fn try_write(heap: &Arc<Heap>, writer: &mut WriteCursor, value: u64) -> bool {
+    let Some(room) = writer.room(heap, 8) else {
+        return false;
+    };
+    heap.fill(room.at, value);
+    writer.commit(heap, 8, FIRST_KIND);
+    true
+}
+
+fn try_read(heap: &Arc<Heap>, reader: &mut ReadCursor) -> Option<u64> {
+    let record = reader.peek(heap)?;
+    assert_eq!((record.kind, record.len), (FIRST_KIND, 8));
+    let value = heap.read(record.at);
+    reader.release(heap, record.len);
+    Some(value)
+}
+
+/// The waits of both sides, as in `pipe`.
+fn write(heap: &Arc<Heap>, writer: &mut WriteCursor, value: u64) {
+    while !try_write(heap, writer, value) {
+        let key = heap.not_full.prepare(FENCES);
+        if try_write(heap, writer, value) {
+            break;
+        }
+        heap.not_full.sleep(key, Duration::ZERO);
+    }
+    heap.not_empty.notify_one(FENCES);
+}
+
+fn read(heap: &Arc<Heap>, reader: &mut ReadCursor) -> Option<u64> {
+    // The look at the flag, then once more at the ring: what was committed before the end arrives.
+    let mut look = || match try_read(heap, reader) {
+        Some(value) => Some(Some(value)),
+        None if heap.gone.load(Acquire) == 0 => None,
+        None => Some(try_read(heap, reader)),
+    };
+    let value = loop {
+        if let Some(value) = look() {
+            break value;
+        }
+        let key = heap.not_empty.prepare(FENCES);
+        if let Some(value) = look() {
+            break value;
+        }
+        heap.not_empty.sleep(key, Duration::ZERO);
+    };
+    heap.not_full.notify_one(FENCES);
+    value
+}
+
+/// No waiting: what is there is right, in whatever order the two run. Two words a record in a ring of four: it wraps.
+#[test]
+fn loom_bytes_cross_and_wrap() {
+    loom::model(|| {
+        let heap = Heap::new();
+        let mut writer = WriteCursor::new(&heap, 0);
+        let mut reader = ReadCursor::new(&heap);
+        let other = heap.clone();
+        let thread = thread::spawn(move || {
+            let mut written = 0;
+            for value in 1..=3 {
+                written += u64::from(try_write(&other, &mut writer, value));
+                if written < value {
+                    break;
+                }
+            }
+            written
+        });
+        let mut read = 0;
+        for _ in 0..3 {
+            if let Some(value) = try_read(&heap, &mut reader) {
+                read += 1;
+                assert_eq!(value, read);
+            }
+        }
+        let written = thread.join().unwrap();
+        while let Some(value) = try_read(&heap, &mut reader) {
+            read += 1;
+            assert_eq!(value, read);
+        }
+        assert_eq!(read, written);
+    });
+}
+
+/// Both sides wait for each other, twice around the ring.
+#[test]
+fn loom_nobody_sleeps_for_ever() {
+    loom::model(|| {
+        let heap = Heap::new();
+        let mut writer = WriteCursor::new(&heap, 0);
+        let mut reader = ReadCursor::new(&heap);
+        let other = heap.clone();
+        let thread = thread::spawn(move || {
+            for value in 1..=3 {
+                write(&other, &mut writer, value);
+            }
+        });
+        for value in 1..=3 {
+            assert_eq!(read(&heap, &mut reader), Some(value));
+        }
+        thread.join().unwrap();
+    });
+}
+
+/// The end comes while the reader is about to sleep; what was committed before arrives.
+#[test]
+fn loom_the_end_wakes_the_reader() {
+    loom::model(|| {
+        let heap = Heap::new();
+        let mut writer = WriteCursor::new(&heap, 0);
+        let mut reader = ReadCursor::new(&heap);
+        let other = heap.clone();
+        let thread = thread::spawn(move || {
+            write(&other, &mut writer, 1);
+            other.gone.store(1, Release);
+            other.not_empty.notify_all(FENCES);
+        });
+        assert_eq!(read(&heap, &mut reader), Some(1));
+        assert_eq!(read(&heap, &mut reader), None);
+        thread.join().unwrap();
+    });
+}
+
+/// A record that does not fit in front of the end: padding, then the record at the beginning.
+#[test]
+fn loom_padding_is_stepped_over() {
+    loom::model(|| {
+        let heap = Heap::new();
+        let mut writer = WriteCursor::new(&heap, 0);
+        let mut reader = ReadCursor::new(&heap);
+        // An empty record shifts all by one word.
+        assert!(writer.room(&heap, 0).is_some());
+        writer.commit(&heap, 0, FIRST_KIND);
+        assert_eq!(reader.peek(&heap).map(|record| record.len), Some(0));
+        reader.release(&heap, 0);
+        let other = heap.clone();
+        let thread = thread::spawn(move || {
+            for value in 1..=2 {
+                write(&other, &mut writer, value);
+            }
+        });
+        for value in 1..=2 {
+            assert_eq!(read(&heap, &mut reader), Some(value));
+        }
+        thread.join().unwrap();
+    });
+}

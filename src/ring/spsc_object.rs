@@ -1,0 +1,210 @@
+//! A ring of bytes in the arena: how its object is laid out, and safe access to it.
+//!
+//! ```text
+//! 0      header: capacity, where a writer that moves was, whether either side is gone
+//! 128    event count: not empty          256  event count: not full
+//! 384    the reader's position           512  from where on the waiting writer wants to be woken
+//! 640    blocks of messages, 64 words
+//! 1152   the ring
+//! ```
+
+use super::spsc::{ByteStorage, Record, Room};
+use crate::arena::{Arena, Shared, View};
+use crate::primitive::{AtomicU32, AtomicU64};
+use crate::sync::EventCount;
+use crossbeam_utils::CachePadded;
+use std::sync::atomic::Ordering::{Acquire, Relaxed, Release};
+
+/// How many messages may be on their way that are in blocks.
+pub(crate) const BLOCKS: usize = 64;
+
+#[repr(C, align(128))]
+struct ByteHeader {
+    capacity: AtomicU64,
+    tail: AtomicU64,
+    writer_gone: AtomicU32,
+    reader_gone: AtomicU32,
+    not_empty: EventCount,
+    not_full: EventCount,
+    head: CachePadded<AtomicU64>,
+    wanted: CachePadded<AtomicU64>,
+    blocks: [AtomicU64; BLOCKS],
+}
+
+// SAFETY: atomics of any value.
+unsafe impl Shared for ByteHeader {}
+
+const HEADER: usize = size_of::<ByteHeader>();
+const LEAST: usize = 256;
+const MOST: usize = 1 << 40;
+
+/// A ring of bytes in an object of the arena. Whoever has one sees to it that the object exists as long, and that each side has
+/// one owner.
+#[derive(Debug)]
+pub(crate) struct ByteRing {
+    /// Keeps the memory mapped.
+    _arena: Arena,
+    base: *mut u8,
+    data: *mut u8,
+    capacity: usize,
+}
+
+// SAFETY: all shared words are atomics; payloads are only touched by whoever has the `Room` or `Record`.
+unsafe impl Send for ByteRing {}
+// SAFETY: as above.
+unsafe impl Sync for ByteRing {}
+
+impl ByteRing {
+    /// With its object's header it fills a block of 32 KiB.
+    pub(crate) const USUAL: usize = 32768 - crate::arena::OBJECT_HEADER as usize - HEADER;
+
+    /// The capacity of a ring of about so many bytes; `None` for nothing, and for more than can be addressed.
+    pub(crate) fn capacity_for(bytes: usize) -> Option<usize> {
+        let fits = (1..=MOST).contains(&bytes);
+        fits.then(|| bytes.max(LEAST).next_multiple_of(128))
+    }
+
+    /// Bytes of the object.
+    pub(crate) fn len(capacity: usize) -> u64 {
+        (HEADER + capacity) as u64
+    }
+
+    /// Writes down the size of a ring in a new object, whose bytes are zero otherwise.
+    pub(crate) fn init(view: View<'_>, capacity: usize) {
+        let header = view.get::<ByteHeader>();
+        header.capacity.store(capacity as u64, Relaxed);
+    }
+
+    pub(crate) fn new(view: View<'_>) -> ByteRing {
+        let capacity = view.get::<ByteHeader>().capacity.load(Relaxed) as usize;
+        assert!(capacity >= LEAST && capacity % 128 == 0 && capacity <= MOST);
+        assert!(Self::len(capacity) <= view.len());
+        let base = view.base();
+        ByteRing {
+            _arena: view.arena.clone(),
+            base,
+            data: base.wrapping_add(HEADER),
+            capacity,
+        }
+    }
+
+    #[inline]
+    fn header(&self) -> &ByteHeader {
+        // SAFETY: the object begins with the header (checked in `new` by its size).
+        unsafe { &*self.base.cast::<ByteHeader>() }
+    }
+
+    #[inline]
+    pub(crate) fn not_empty(&self) -> &EventCount {
+        &self.header().not_empty
+    }
+
+    #[inline]
+    pub(crate) fn not_full(&self) -> &EventCount {
+        &self.header().not_full
+    }
+
+    /// From which position of the reader on the writer, which is about to sleep, wants to be woken.
+    #[inline]
+    pub(crate) fn wanted(&self) -> &AtomicU64 {
+        &self.header().wanted
+    }
+
+    /// Where the writer was when it was passed on.
+    pub(crate) fn tail(&self) -> &AtomicU64 {
+        &self.header().tail
+    }
+
+    /// Whether nothing more will be written. What was is there, whoever sees this.
+    #[inline]
+    pub(crate) fn is_writer_gone(&self) -> bool {
+        // (E) pairs with `set_writer_gone`.
+        self.header().writer_gone.load(Acquire) != 0
+    }
+
+    pub(crate) fn set_writer_gone(&self) {
+        self.header().writer_gone.store(1, Release);
+    }
+
+    /// Whether nobody will read any more.
+    #[inline]
+    pub(crate) fn is_reader_gone(&self) -> bool {
+        self.header().reader_gone.load(Acquire) != 0
+    }
+
+    pub(crate) fn set_reader_gone(&self) {
+        self.header().reader_gone.store(1, Release);
+    }
+
+    /// A place for a message's block, if one is free. For the writer.
+    pub(crate) fn free_place(&self) -> Option<usize> {
+        // (B) pairs with `clear_place`.
+        let free = |word: &AtomicU64| word.load(Acquire) == 0;
+        self.header().blocks.iter().position(free)
+    }
+
+    /// From now on the ring lists this block; the writer says so in a record next.
+    pub(crate) fn set_place(&self, place: usize, block: u32) {
+        self.header().blocks[place].store(u64::from(block) + 1, Release);
+    }
+
+    /// The block at this place.
+    pub(crate) fn block_at(&self, place: usize) -> Option<u32> {
+        let word = self.header().blocks.get(place)?.load(Acquire);
+        word.checked_sub(1).map(|block| block as u32)
+    }
+
+    /// The ring forgets the block, which somebody has made his own before.
+    pub(crate) fn clear_place(&self, place: usize) {
+        // (B): the place is free once its block has been taken over.
+        self.header().blocks[place].store(0, Release);
+    }
+
+    /// So much room that the writer has, with whatever was there before.
+    #[inline]
+    pub(crate) fn room_mut<'a>(&'a self, room: &'a mut Room) -> &'a mut [u8] {
+        assert!(room.at <= self.capacity && room.len <= self.capacity - room.at);
+        let at = self.data.wrapping_add(room.at);
+        // SAFETY: it lies in the ring (checked), and nobody reads it before it is committed, for which the room is needed.
+        unsafe { std::slice::from_raw_parts_mut(at, room.len) }
+    }
+
+    /// The same to be looked at.
+    pub(crate) fn room<'a>(&'a self, room: &'a Room) -> &'a [u8] {
+        assert!(room.at <= self.capacity && room.len <= self.capacity - room.at);
+        let at = self.data.wrapping_add(room.at);
+        // SAFETY: as above.
+        unsafe { std::slice::from_raw_parts(at, room.len) }
+    }
+
+    /// A record's payload where it is.
+    #[inline]
+    pub(crate) fn payload<'a>(&'a self, record: &'a Record) -> &'a [u8] {
+        assert!(record.at <= self.capacity && record.len <= self.capacity - record.at);
+        let at = self.data.wrapping_add(record.at);
+        // SAFETY: it lies in the ring (checked), and nobody writes it before the reader, who has the record, releases it.
+        unsafe { std::slice::from_raw_parts(at, record.len) }
+    }
+}
+
+impl ByteStorage for ByteRing {
+    #[inline]
+    fn capacity(&self) -> usize {
+        self.capacity
+    }
+
+    #[inline]
+    fn word(&self, at: usize) -> &AtomicU64 {
+        assert!(at < self.capacity && at % 8 == 0);
+        // SAFETY: an aligned word of the ring (checked), which both sides use as an atomic while it may be a header.
+        unsafe { &*self.data.wrapping_add(at).cast::<AtomicU64>() }
+    }
+
+    #[inline]
+    fn head(&self) -> &AtomicU64 {
+        &self.header().head
+    }
+}
+
+#[cfg(not(all(test, loom)))]
+const _: () = assert!(HEADER == 1152);
