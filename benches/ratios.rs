@@ -11,13 +11,13 @@ use common::copy::{self, LARGE};
 use common::exchange::{Meeting, cache_line, futex};
 use common::growth::{self, Idle};
 use common::machine::{cpus, has_two_cpus};
-use common::message::{Block, Heap};
+use common::message::{Block, Heap, Message};
 use common::rivals::{
     Kernel, crossbeam, crossbeam_exchange, crossbeam_unbounded, kernel, kernel_exchange,
 };
 use common::team::Team;
 use common::whole::{self, Plain};
-use common::{CAPACITY, CAPACITY_LARGE, ours, start};
+use common::{CAPACITY, CAPACITY_LARGE, ours, pipes, start};
 use serde_bytes::ByteArray;
 use std::any::Any;
 use std::panic::{AssertUnwindSafe, catch_unwind};
@@ -77,6 +77,7 @@ fn main() -> ExitCode {
     table.large();
     table.in_place();
     table.round_trips();
+    table.pipes();
     table.processes();
     table.growth();
     table.foot();
@@ -385,6 +386,66 @@ impl Table {
         self.case("1MiB 1to1", AnySpeed, "crossbeam threads, Vec", |t| {
             let rival = crossbeam::<Heap<LARGE>>(1, CAPACITY_LARGE);
             (t.slow(queue()), t.slow(rival))
+        });
+    }
+
+    fn pipes(&mut self) {
+        type Small = ByteArray<64>;
+        self.case("pipe u64", Speed(0.8), "rtrb threads", |t| {
+            let rival = pipes::rtrb::<u64>();
+            (t.team(1, pipes::items::<u64>()), t.team(1, rival))
+        });
+        self.case("pipe 64B", Speed(0.8), "rtrb threads", |t| {
+            let rival = pipes::rtrb::<Small>();
+            (t.team(1, pipes::bytes::<Small>(None)), t.team(1, rival))
+        });
+        self.case("pipe 64B", Speed(15.0), "pipe", |t| {
+            let rival = kernel::<Small>(Kernel::Pipe);
+            (t.team(1, pipes::bytes::<Small>(None)), t.team(1, rival))
+        });
+        self.case("pipe 64B, value", AnySpeed, "rtrb threads", |t| {
+            let rival = pipes::rtrb::<Small>();
+            (t.team(1, pipes::items::<Small>()), t.team(1, rival))
+        });
+        self.pipe_beside::<u64>("pipe 8B");
+        self.pipe_beside::<Small>("pipe 64B");
+        self.pipe_beside::<Block<1024>>("pipe 1KiB");
+        self.pipe_beside::<Block<65536>>("pipe 64KiB");
+        self.pipe_beside::<Block<LARGE>>("pipe 1MiB");
+        self.case("pipe 1MiB", Speed(0.8), "memcpy in and out", |t| {
+            let ours = pipes::bytes::<Block<LARGE>>(None);
+            (t.slow(ours), t.timed(copy::alone))
+        });
+        self.case("pipe 1MiB in place", Cost(1.5), "64KiB in place", |t| {
+            let (ours, rival) = (pipes::in_place(LARGE), pipes::in_place(1 << 16));
+            (t.slow(ours), t.slow(rival))
+        });
+        self.case("pipe round trip, one CPU", AnyCost, "pipe", |t| {
+            let rival = kernel_exchange(Kernel::Pipe, Meeting::OneCpu);
+            (t.slow(pipes::exchange(Meeting::OneCpu)), t.slow(rival))
+        });
+        if has_two_cpus() {
+            self.case("pipe round trip, awake", Cost(2.0), "raw cache line", |t| {
+                let ours = pipes::exchange(Meeting::Apart);
+                (t.slow(ours), t.slow(cache_line()))
+            });
+            self.case("pipe round trip, asleep", AnyCost, "pipe", |t| {
+                let rival = kernel_exchange(Kernel::Pipe, Meeting::Paused);
+                (t.slow(pipes::exchange(Meeting::Paused)), t.slow(rival))
+            });
+        }
+    }
+
+    /// Bytes of one size beside what else carries them.
+    fn pipe_beside<M: Message>(&mut self, name: &str) {
+        for kind in [Kernel::Pipe, Kernel::Stream, Kernel::SeqPacket] {
+            self.case(name, AnySpeed, kind.name(), |t| {
+                (t.slow(pipes::bytes::<M>(None)), t.slow(kernel::<M>(kind)))
+            });
+        }
+        self.case(name, AnySpeed, "crossbeam threads", |t| {
+            let rival = crossbeam::<M>(1, CAPACITY_LARGE.max(CAPACITY * 64 / M::LEN.max(64)));
+            (t.slow(pipes::bytes::<M>(None)), t.slow(rival))
         });
     }
 

@@ -13,5 +13,8 @@ for name in tickets karaoke traffic_light shared_counter prefix_sums; do
   cargo run --release --example "$name"
 done
 cargo run --release --example tickets -- --rush
+cargo run --release --example requests -- "6 * 7" "1 / 0" "2 + 2"
+cargo run --release --example echo
+cargo run --release --example gather -- unsafe src >/dev/null
 cargo run --release --example pipeline -- src
 cargo run --release --example pipeline -- src --kill-worker

@@ -42,6 +42,8 @@ pub use queue::{
 pub use sync::Atomic;
 pub use value::{Array, ArrayGuard, Bool, Value, ValueGuard};
 
+pub use sync::{Waitable, wait};
+
 /// Every kind of object that lies in the arena, at the place that its number says.
 const KINDS: arena::Kinds = &[
     &queue::QueueKind,

@@ -90,6 +90,10 @@ pub(crate) struct FutexWord(AtomicU32);
 
 #[cfg(not(all(test, loom)))]
 impl FutexWord {
+    pub(crate) fn new(value: u32) -> Self {
+        FutexWord(AtomicU32::new(value))
+    }
+
     #[inline]
     pub(crate) fn word(&self) -> &AtomicU32 {
         &self.0
@@ -105,6 +109,19 @@ impl FutexWord {
     pub(crate) fn wake(&self, count: u32) -> usize {
         crate::os::futex::wake(&self.0, count)
     }
+}
+
+/// Sleeps while each of the words is as expected, until a wake of any; `Unsupported` where the kernel cannot.
+#[cfg(not(all(test, loom)))]
+pub(crate) fn wait_any(words: &[(&FutexWord, u32)], timeout: Duration) -> std::io::Result<()> {
+    let words: Vec<_> = words.iter().map(|(word, key)| (&word.0, *key)).collect();
+    crate::os::futex::wait_any(&words, timeout)
+}
+
+/// No model waits for several.
+#[cfg(all(test, loom))]
+pub(crate) fn wait_any(_: &[(&FutexWord, u32)], _: Duration) -> std::io::Result<()> {
+    Err(std::io::ErrorKind::Unsupported.into())
 }
 
 /// The futex in loom: the kernel's compare under its bucket lock, and its barriers, are a mutex and SeqCst fences here.

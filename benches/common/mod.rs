@@ -13,6 +13,7 @@ pub mod growth;
 pub mod machine;
 pub mod message;
 pub mod ours;
+pub mod pipes;
 pub mod rivals;
 pub mod shared;
 pub mod start;

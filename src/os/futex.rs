@@ -6,7 +6,8 @@ use std::io;
 use std::time::Duration;
 
 use rustix::io::Errno;
-use rustix::thread::futex::{self, Flags, Timespec};
+use rustix::thread::ClockId;
+use rustix::thread::futex::{self, Flags, Timespec, WaitFlags, WaitvFlags};
 
 /// `futex(word, FUTEX_WAIT, expected, timeout)`
 ///
@@ -27,5 +28,35 @@ pub(crate) fn wake(word: &AtomicU32, n: u32) -> usize {
     match n.min(i32::MAX as u32) {
         0 => 0,
         n => futex::wake(word, Flags::empty(), n).unwrap_or(0),
+    }
+}
+
+/// `futex_waitv(words, n, 0, end, CLOCK_MONOTONIC)`: sleeps while each word holds what is expected of it, at most 128.
+///
+/// `Ok` as for [`wait`], also when the time is over. Kernels before 5.16 do not have it: `Unsupported`.
+pub(crate) fn wait_any(words: &[(&AtomicU32, u32)], timeout: Duration) -> io::Result<()> {
+    let waiters: Vec<futex::Wait> = words
+        .iter()
+        .map(|(word, expected)| {
+            let mut wait = futex::Wait::new();
+            wait.val = (*expected).into();
+            wait.uaddr = word.as_ptr().cast::<core::ffi::c_void>().into();
+            wait.flags = WaitFlags::SIZE_U32;
+            wait
+        })
+        .collect();
+    let now = rustix::time::clock_gettime(ClockId::Monotonic);
+    let end = Timespec::try_from(timeout)
+        .ok()
+        .and_then(|left| now.checked_add(left));
+    match futex::waitv(
+        &waiters,
+        WaitvFlags::empty(),
+        end.as_ref(),
+        ClockId::Monotonic,
+    ) {
+        Ok(_) | Err(Errno::AGAIN | Errno::INTR | Errno::TIMEDOUT) => Ok(()),
+        Err(Errno::NOSYS) => Err(io::ErrorKind::Unsupported.into()),
+        Err(error) => Err(error.into()),
     }
 }

@@ -12,6 +12,7 @@
 //! - `membarrier`: a fence in every member at the cost of one
 //! - `clock`: the end of a bounded wait
 //! - `pidfd`: a process as a descriptor: await, signal, reap
+//! - `poll`: sleeping on several descriptors
 //! - `liveness`: whether a process that was written down is still a member
 //! - `spawn`: this program, executed afresh
 //! - `entry`: how the fresh program finds its target
@@ -27,6 +28,7 @@ pub(crate) mod membarrier;
 pub(crate) mod memfd;
 pub(crate) mod mmap;
 pub(crate) mod pidfd;
+pub(crate) mod poll;
 pub(crate) mod spawn;
 
 #[cfg(test)]

@@ -3,6 +3,7 @@
 
 use super::{Claim, PipeIter, PipeReceiver, PipeSender, Received, RecvIntoError};
 use crate::error::{GetError, PutError};
+use crate::sync::{Source, Waitable};
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 use std::fmt;
@@ -58,10 +59,6 @@ impl<S, R> Connection<S, R> {
     /// The half that receives.
     pub fn receiver(&mut self) -> &mut PipeReceiver<R> {
         &mut self.receiver
-    }
-
-    pub(super) fn receives(&self) -> &PipeReceiver<R> {
-        &self.receiver
     }
 
     /// Whether the other side is known to be gone; there may be something left to receive.
@@ -271,5 +268,11 @@ impl<S, R: Serialize + DeserializeOwned> Connection<S, R> {
     /// See [`PipeReceiver::iter`].
     pub fn iter(&mut self) -> PipeIter<'_, R> {
         self.receiver.iter()
+    }
+}
+
+impl<S, R> Waitable for Connection<S, R> {
+    fn source(&self) -> Source<'_> {
+        self.receiver.source()
     }
 }

@@ -9,7 +9,7 @@ use crate::codec;
 use crate::error::{DecodeError, GetError};
 use crate::os::clock::Deadline;
 use crate::ring::{ByteStorage, ReadCursor, Record};
-use crate::sync::{Progress, Spin, Wait};
+use crate::sync::{Progress, Source, Spin, Wait, Waitable};
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 use std::fmt;
@@ -323,6 +323,14 @@ impl<'a, T: Serialize + DeserializeOwned> IntoIterator for &'a mut PipeReceiver<
 
 /// A message of which a part has arrived: its length, whether it is bytes, the part.
 type Part<B> = (u64, bool, B);
+
+impl<T> Waitable for PipeReceiver<T> {
+    fn source(&self) -> Source<'_> {
+        let end = &self.reader.end;
+        let ready = || self.reader.may_receive();
+        Source::event(end.arena(), end.ring.not_empty(), Some(end.other()), ready)
+    }
+}
 
 /// Only within a message of this crate or the arguments of a process; anywhere else it is an error.
 impl<T> Serialize for PipeReceiver<T> {

@@ -14,6 +14,7 @@ use crate::codec;
 use crate::error::{EncodeError, Error};
 use crate::os::clock::Deadline;
 use crate::os::pidfd;
+use crate::sync::{Source, Waitable};
 
 use super::child::Outcome;
 use super::error::{ExitCode, JoinError};
@@ -161,6 +162,12 @@ impl<R> Drop for Process<R> {
 impl<R> AsFd for Process<R> {
     fn as_fd(&self) -> BorrowedFd<'_> {
         self.child.as_fd()
+    }
+}
+
+impl<R> Waitable for Process<R> {
+    fn source(&self) -> Source<'_> {
+        Source::fd(self.as_fd())
     }
 }
 

@@ -20,7 +20,7 @@ const STEP: u32 = 2;
 unsafe impl Shared for EventCount {}
 
 impl EventCount {
-    #[cfg(all(test, loom))]
+    #[cfg(test)]
     pub(crate) fn new() -> Self {
         EventCount {
             word: FutexWord::new(0),
@@ -85,6 +85,12 @@ impl EventCount {
         // (W) pairs with (S).
         fences.heavy();
         key
+    }
+
+    /// The first half of `prepare`, for who sleeps on several and fences once: the word to sleep on and the key.
+    pub(crate) fn announce(&self) -> (&FutexWord, u32) {
+        let key = self.word.word().fetch_or(SLEEPERS, Relaxed) | SLEEPERS;
+        (&self.word, key)
     }
 
     /// Sleeps unless something was notified since `prepare`; at most for `slice`.

@@ -13,6 +13,7 @@ mod raw_lock;
 mod semaphore;
 mod slots;
 mod wait;
+mod waitable;
 
 #[cfg(all(test, loom))]
 mod models {
@@ -31,3 +32,5 @@ pub(crate) use locked::{DataGuard, LocalLock, LockKind, Locked, type_hash};
 pub(crate) use raw_lock::{Refused, Taken};
 pub(crate) use semaphore::{LocalSemaphore, NotAdded, SemaphoreKind, Taken as TakenPermit};
 pub(crate) use wait::{Progress, Spin, Wait};
+pub(crate) use waitable::Source;
+pub use waitable::{Waitable, wait};

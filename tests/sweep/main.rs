@@ -13,6 +13,7 @@ mod batch;
 mod channel;
 mod joinable;
 mod lock;
+mod pipe;
 mod place;
 mod process;
 mod queue;
