@@ -11,8 +11,9 @@ use std::thread;
 use std::time::Duration;
 
 use multiprocess::{
-    Bytes, Error, ExitCode, Fd, GetError, JoinError, JoinableQueue, Process, Queue, StartMethod,
-    active_children, channel, current_process, family, parent_process, spawn,
+    Bytes, Error, ExitCode, Fd, GetError, JoinError, JoinableQueue, Pipe, PipeReceiver, PipeSender,
+    Process, Queue, RecvError, StartMethod, active_children, channel, current_process, family,
+    parent_process, spawn,
 };
 
 const LONG: Duration = Duration::from_secs(100);
@@ -32,6 +33,7 @@ fn main() {
         a_function_can_be_forked_to,
         a_process_with_threads_is_not_copied,
         a_process_with_loans_is_not_copied,
+        an_end_of_a_pipe_goes_along_or_prevents_the_copy,
         the_method_must_fit_the_call,
         a_copy_knows_who_it_is,
         ends_are_told_as_for_any_process,
@@ -148,6 +150,28 @@ fn a_process_with_loans_is_not_copied() {
     drop(borrowed);
     let process = builder().fork(|()| (), ()).expect("a fork");
     assert!(process.join().is_ok());
+}
+
+fn an_end_of_a_pipe_goes_along_or_prevents_the_copy() {
+    let (receiver, sender) = Pipe::simplex::<u32>().expect("a pipe");
+    // One goes along, the other would be had twice.
+    let refused = builder()
+        .fork(
+            |mut sender: PipeSender<u32>| sender.send(1).unwrap(),
+            sender,
+        )
+        .expect_err("the receiver stays");
+    assert_eq!(Error::from_io(refused.error()), Some(Error::Borrowed));
+    let ends = (receiver, refused.into_inner());
+    let both = |(mut receiver, mut sender): (PipeReceiver<u32>, PipeSender<u32>)| {
+        sender.send(7).unwrap();
+        let number = receiver.recv().unwrap();
+        (number, receiver)
+    };
+    let process = builder().fork(both, ends).expect("a fork");
+    let (number, mut receiver) = process.join().expect("a result");
+    assert_eq!(number, 7);
+    assert!(matches!(receiver.recv(), Err(RecvError::Closed)));
 }
 
 fn the_method_must_fit_the_call() {
