@@ -116,7 +116,7 @@ impl<const KIND: u32> End<KIND> {
 
     #[inline]
     pub(super) fn arena(&self) -> &Arena {
-        self.end.0.arena()
+        self.ring.arena()
     }
 
     pub(super) fn ring_block(&self) -> Block {

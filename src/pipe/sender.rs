@@ -15,6 +15,7 @@ use std::fmt;
 use std::marker::PhantomData;
 use std::sync::atomic::Ordering::{Relaxed, Release};
 use std::time::Duration;
+use zerocopy::IntoBytes;
 
 /// What sends, whatever it sends.
 #[derive(Debug)]
@@ -159,6 +160,13 @@ const fn usual_len<T>() -> usize {
     }
 }
 
+/// Bytes of a small value, in whole words.
+const SMALL: usize = 24;
+
+const fn is_small<T>() -> bool {
+    size_of::<T>() <= 16 && !std::mem::needs_drop::<T>()
+}
+
 /// The sending end of a pipe, which has one owner. See [`Pipe`](crate::Pipe).
 ///
 /// Dropping it ends the pipe: the receiver gets what was sent and then [`RecvError::Closed`](crate::RecvError). As an argument of a
@@ -237,21 +245,49 @@ impl<T: Serialize + DeserializeOwned> PipeSender<T> {
 
     #[inline]
     fn send_until(&mut self, item: T, deadline: Deadline) -> Result<(), PutError<T>> {
-        // Encoded right into its place: the room is nobody's until it is committed.
-        if let Some(mut room) = self
-            .writer
-            .quick_room(usual_len::<T>().min(self.writer.largest))
-        {
-            let bytes = self.writer.end.ring.room_mut(&mut room);
-            if let Ok(Some(len)) = codec::encode(&item, bytes) {
-                self.writer.commit(len, VALUE);
-                return Ok(());
-            }
+        // The compiler keeps one of the two.
+        let sent = if is_small::<T>() {
+            self.send_small(&item)
+        } else {
+            self.send_in_place(&item)
+        };
+        if sent {
+            return Ok(());
         }
         match self.send_slowly(&item, deadline) {
             Ok(()) => Ok(()),
             Err(error) => Err(error.with(item)),
         }
+    }
+
+    /// A number is encoded byte by byte, and stores to a line that the reader looks at are dear: so it goes there as words.
+    #[inline]
+    fn send_small(&mut self, item: &T) -> bool {
+        let mut words = [0_u64; SMALL / 8];
+        let Ok(Some(len)) = codec::encode(item, words.as_mut_bytes()) else {
+            return false;
+        };
+        let Some(mut room) = self.writer.quick_room(SMALL) else {
+            return false;
+        };
+        self.writer.end.ring.room_mut(&mut room)[..SMALL].copy_from_slice(words.as_bytes());
+        self.writer.commit(len, VALUE);
+        true
+    }
+
+    /// Right into its place: the room is nobody's until it is committed.
+    #[inline]
+    fn send_in_place(&mut self, item: &T) -> bool {
+        let least = usual_len::<T>().min(self.writer.largest);
+        let Some(mut room) = self.writer.quick_room(least) else {
+            return false;
+        };
+        let bytes = self.writer.end.ring.room_mut(&mut room);
+        let Ok(Some(len)) = codec::encode(item, bytes) else {
+            return false;
+        };
+        self.writer.commit(len, VALUE);
+        true
     }
 
     #[cold]

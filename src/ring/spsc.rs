@@ -35,7 +35,7 @@ const fn whole_words(len: usize) -> usize {
 /// The longest payload for which room comes for certain, as soon as the reader has read everything: the record, the rest of the
 /// ring that is skipped in front of it and the zero behind it fit into the ring. A quarter, so that both sides are at work.
 pub(crate) const fn largest(capacity: usize) -> usize {
-    (capacity / 4 & !7) - HEADER
+    ((capacity / 4) & !7) - HEADER
 }
 
 /// Room for one record: the writer's own until it is committed or forgotten.

@@ -43,7 +43,7 @@ const MOST: usize = 1 << 40;
 #[derive(Debug)]
 pub(crate) struct ByteRing {
     /// Keeps the memory mapped.
-    _arena: Arena,
+    arena: Arena,
     base: *mut u8,
     data: *mut u8,
     capacity: usize,
@@ -81,7 +81,7 @@ impl ByteRing {
         assert!(Self::len(capacity) <= view.len());
         let base = view.base();
         ByteRing {
-            _arena: view.arena.clone(),
+            arena: view.arena.clone(),
             base,
             data: base.wrapping_add(HEADER),
             capacity,
@@ -92,6 +92,11 @@ impl ByteRing {
     fn header(&self) -> &ByteHeader {
         // SAFETY: the object begins with the header (checked in `new` by its size).
         unsafe { &*self.base.cast::<ByteHeader>() }
+    }
+
+    #[inline]
+    pub(crate) fn arena(&self) -> &Arena {
+        &self.arena
     }
 
     #[inline]

@@ -263,7 +263,7 @@ fn sleep_in_threads(
                 }));
             }
         }
-        let started = asleep.into_iter().map(|thread| thread.map(drop)).collect();
+        let started = asleep.into_iter().try_for_each(|thread| thread.map(drop));
         let woken = match started {
             Ok(()) => {
                 let mut all = fds.to_vec();

@@ -13,7 +13,6 @@ use serde::de::DeserializeOwned;
 mod deaths;
 mod passing;
 mod rows;
-mod soak;
 mod waiting;
 
 /// Nothing here takes this long.

@@ -2,16 +2,18 @@
 //! few milliseconds and replaced. From each pipe everything arrives that was sent, once, whole and in order, up to the death of
 //! an owner; at the end the memory is as it was.
 //!
-//! PIPE_SOAK_KILLS says how many are killed (60).
+//! PIPE_SOAK_KILLS says how many are killed (60). A test of its own, since it looks at the whole family's memory.
 
 use std::collections::HashMap;
 use std::time::Duration;
 
 use multiprocess::{
-    GetError, Pipe, PipeReceiver, PipeSender, Process, PutError, Queue, RecvError, family,
+    ExitCode, GetError, Pipe, PipeReceiver, PipeSender, Process, PutError, Queue, RecvError, family,
 };
 
-use super::{SOON, reap, start, watch};
+/// Nothing here takes this long.
+const LONG: Duration = Duration::from_secs(100);
+const SOON: Duration = Duration::from_millis(20);
 
 const WORKERS: usize = 4;
 const PIPES: u64 = 6;
@@ -121,9 +123,32 @@ fn receive(pools: &Pools, (pipe, mut receiver, mut next): Receiving, random: &mu
     pools.receivers.put((pipe, receiver, next)).is_ok()
 }
 
+/// A child that ends with this process, whatever fails.
+fn start<A>(function: fn(A), arguments: A) -> Process<()>
+where
+    A: serde::Serialize + serde::de::DeserializeOwned,
+{
+    let daemon = Process::builder().daemon(true);
+    daemon.spawn(function, arguments).unwrap()
+}
+
+/// Reaps a process that was killed.
+fn reap(process: Process<()>) {
+    assert_eq!(process.wait(), ExitCode::Signaled(libc::SIGKILL));
+}
+
+/// Ends this process with its daemons when it hangs.
+fn watch() {
+    std::thread::spawn(|| {
+        std::thread::sleep(LONG);
+        eprintln!("the soak hangs");
+        std::process::abort();
+    });
+}
+
 #[test]
 fn ends_go_around_while_their_owners_are_killed() {
-    let _watch = watch();
+    watch();
     let kills = std::env::var("PIPE_SOAK_KILLS").map_or(60, |text| text.parse().unwrap());
     start(|()| (), ()).join().unwrap();
     let before = family::stats();
@@ -195,4 +220,5 @@ fn ends_go_around_while_their_owners_are_killed() {
     drop(pools);
     let after = family::stats();
     assert_eq!(after.objects, before.objects);
+    assert_eq!(after.bytes_in_use, before.bytes_in_use);
 }
