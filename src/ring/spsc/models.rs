@@ -121,16 +121,14 @@ fn loom_bytes_cross_and_wrap() {
         let other = heap.clone();
         let thread = thread::spawn(move || {
             let mut written = 0;
-            for value in 1..=3 {
-                written += u64::from(try_write(&other, &mut writer, value));
-                if written < value {
-                    break;
-                }
+            // Again where there was no room: only the reader's position orders the two then.
+            for _ in 0..5 {
+                written += u64::from(try_write(&other, &mut writer, written + 1));
             }
             written
         });
         let mut read = 0;
-        for _ in 0..3 {
+        for _ in 0..4 {
             if let Some(value) = try_read(&heap, &mut reader) {
                 read += 1;
                 assert_eq!(value, read);
@@ -206,5 +204,31 @@ fn loom_padding_is_stepped_over() {
             assert_eq!(read(&heap, &mut reader), Some(value));
         }
         thread.join().unwrap();
+    });
+}
+
+/// What was read is written over, with nothing but the reader's position between the two.
+#[test]
+fn loom_room_comes_after_the_reading() {
+    loom::model(|| {
+        let heap = Heap::new();
+        let mut writer = WriteCursor::new(&heap, 0);
+        let mut reader = ReadCursor::new(&heap);
+        assert!(try_write(&heap, &mut writer, 1));
+        assert_eq!(try_read(&heap, &mut reader), Some(1));
+        assert!(try_write(&heap, &mut writer, 2));
+        let other = heap.clone();
+        // The third lies where the first did, and comes when the second was read.
+        let thread = thread::spawn(move || {
+            let second = try_read(&other, &mut reader);
+            (second, try_read(&other, &mut reader))
+        });
+        if try_write(&heap, &mut writer, 3) {
+            // Where the second was.
+            let _ = try_write(&heap, &mut writer, 4);
+        }
+        let (second, third) = thread.join().unwrap();
+        assert_eq!(second, Some(2));
+        assert!(third.is_none_or(|third| third == 3));
     });
 }
