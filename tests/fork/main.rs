@@ -3,6 +3,8 @@
 
 #![allow(unsafe_code, reason = "to fork as other code would")]
 
+mod pipes;
+
 use std::io::{Read, Write};
 use std::os::fd::AsRawFd;
 use std::os::unix::net::UnixStream;
@@ -11,10 +13,10 @@ use std::thread;
 use std::time::Duration;
 
 use multiprocess::{
-    Bytes, Error, ExitCode, Fd, GetError, JoinError, JoinableQueue, Pipe, PipeReceiver, PipeSender,
-    Process, Queue, RecvError, StartMethod, active_children, channel, current_process, family,
-    parent_process, spawn,
+    Bytes, Error, ExitCode, Fd, GetError, JoinError, JoinableQueue, Process, Queue, StartMethod,
+    active_children, channel, current_process, family, parent_process, spawn,
 };
+use pipes::an_end_of_a_pipe_goes_along_or_prevents_the_copy;
 
 const LONG: Duration = Duration::from_secs(100);
 
@@ -150,28 +152,6 @@ fn a_process_with_loans_is_not_copied() {
     drop(borrowed);
     let process = builder().fork(|()| (), ()).expect("a fork");
     assert!(process.join().is_ok());
-}
-
-fn an_end_of_a_pipe_goes_along_or_prevents_the_copy() {
-    let (receiver, sender) = Pipe::simplex::<u32>().expect("a pipe");
-    // One goes along, the other would be had twice.
-    let refused = builder()
-        .fork(
-            |mut sender: PipeSender<u32>| sender.send(1).unwrap(),
-            sender,
-        )
-        .expect_err("the receiver stays");
-    assert_eq!(Error::from_io(refused.error()), Some(Error::Borrowed));
-    let ends = (receiver, refused.into_inner());
-    let both = |(mut receiver, mut sender): (PipeReceiver<u32>, PipeSender<u32>)| {
-        sender.send(7).unwrap();
-        let number = receiver.recv().unwrap();
-        (number, receiver)
-    };
-    let process = builder().fork(both, ends).expect("a fork");
-    let (number, mut receiver) = process.join().expect("a result");
-    assert_eq!(number, 7);
-    assert!(matches!(receiver.recv(), Err(RecvError::Closed)));
 }
 
 fn the_method_must_fit_the_call() {
