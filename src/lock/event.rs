@@ -5,7 +5,7 @@ use super::EVENT_KIND;
 use crate::arena::{self, Arena};
 use crate::codec;
 use crate::os::clock::Deadline;
-use crate::sync::LocalEvent;
+use crate::sync::{LocalEvent, Source, Waitable};
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 use std::fmt;
 use std::io;
@@ -89,6 +89,12 @@ impl Event {
     /// The same for `timeout` at most: false when the time is over. One that the clock cannot hold is for ever.
     pub fn wait_timeout(&self, timeout: Duration) -> bool {
         self.is_here() && self.local.wait(Deadline::from(timeout))
+    }
+}
+
+impl Waitable for Event {
+    fn source(&self) -> Source<'_> {
+        self.local.source()
     }
 }
 

@@ -328,7 +328,8 @@ impl<T> Waitable for PipeReceiver<T> {
     fn source(&self) -> Source<'_> {
         let end = &self.reader.end;
         let ready = || self.reader.may_receive();
-        Source::event(end.arena(), end.ring.not_empty(), Some(end.other()), ready)
+        let event = || end.ring.not_empty();
+        Source::event(end.arena(), Some(end.other()), event, ready)
     }
 }
 

@@ -191,27 +191,55 @@ impl Chained {
         Ok(count)
     }
 
-    /// One attempt to take a message. With `look`, what was taken by processes that died is looked for; with `slow`, so is
-    /// whether the one in the way is dead.
+    /// One attempt to take a message, as [`try_front`](Self::try_front) says.
     pub(super) fn try_take<'q>(
         &'q self,
         queue: &'q LocalQueue,
         look: bool,
         slow: bool,
     ) -> Progress<Result<Taken<'q>, Refused>> {
+        let take = |lane: &Lane| lane.ring().take(&lane.cursors, queue.arena());
+        match self.try_front(queue, look, slow, take) {
+            Progress::Done(found) => Progress::Done(found.map(|(message, guard)| Taken {
+                message,
+                lane: Hold::Chained(guard),
+            })),
+            Progress::Blocked => Progress::Blocked,
+            Progress::Busy => Progress::Busy,
+        }
+    }
+
+    /// What `take` finds at the front, and nothing is taken.
+    pub(super) fn look(
+        &self,
+        queue: &LocalQueue,
+        slow: bool,
+        look: impl Fn(&Lane) -> Result<(), TakeError>,
+    ) -> Progress<Result<(), Refused>> {
+        match self.try_front(queue, slow, slow, look) {
+            Progress::Done(found) => Progress::Done(found.map(drop)),
+            Progress::Blocked => Progress::Blocked,
+            Progress::Busy => Progress::Busy,
+        }
+    }
+
+    /// One attempt at the first message, with `take`. With `look`, what was taken by processes that died is looked for; with
+    /// `slow`, so is whether the one in the way is dead.
+    #[inline(always)]
+    fn try_front<'q, R>(
+        &'q self,
+        queue: &'q LocalQueue,
+        look: bool,
+        slow: bool,
+        take: impl Fn(&Lane) -> Result<R, TakeError>,
+    ) -> Progress<Result<(R, Guard<'q>), Refused>> {
         let (arena, name) = (queue.arena(), queue.arena().my_word());
         let chain = queue.chain_object().chain();
         loop {
             let guard = read(&self.get);
-            let found = entered(&guard, name).map(|segment| {
-                let lane = &segment.lane;
-                (segment.link, lane.ring().take(&lane.cursors, arena))
-            });
+            let found = entered(&guard, name).map(|segment| (segment.link, take(&segment.lane)));
             let (at, error) = match found {
-                Some((_, Ok(message))) => {
-                    let lane = Hold::Chained(guard);
-                    return Progress::Done(Ok(Taken { message, lane }));
-                }
+                Some((_, Ok(message))) => return Progress::Done(Ok((message, guard))),
                 Some((at, Err(error))) => (at, error),
                 None => {
                     drop(guard);

@@ -119,7 +119,7 @@ impl std::error::Error for TaskDoneError {}
 /// The bound is that of items in the queue; those in the hands of consumers do not count. Unlike in a `Queue`, each item is in a
 /// block of its own, which stays until the task is done.
 pub struct JoinableQueue<T> {
-    queue: TaskQueue,
+    pub(super) queue: TaskQueue,
     items: PhantomData<fn(T) -> T>,
 }
 
@@ -483,7 +483,7 @@ impl<T: Serialize + DeserializeOwned> JoinableQueue<T> {
 pub struct Task<T> {
     item: T,
     held: Held,
-    queue: TaskQueue,
+    pub(super) queue: TaskQueue,
 }
 
 impl<T> Deref for Task<T> {

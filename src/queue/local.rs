@@ -11,7 +11,7 @@ use crate::os::clock::Deadline;
 use crate::ring::{
     self, ChainObject, Geometry, Message, PutError, RingObject, Run, Slot, TakeError,
 };
-use crate::sync::{EventCount, Progress, Spin, Wait};
+use crate::sync::{EventCount, Progress, Source, Spin, Wait};
 use crossbeam_utils::CachePadded;
 use std::fmt;
 
@@ -481,17 +481,33 @@ impl LocalQueue {
             return Ok(taken(message));
         }
         let now = deadline.expired();
-        let attempt = |slow: bool| loop {
-            let error = match ring.take(&lane.cursors, self.arena()) {
+        let take = || ring.take(&lane.cursors, self.arena());
+        let attempt = |slow: bool| self.try_lane(lane, slow || now, slow, take);
+        let hint = || ring.may_take(&lane.cursors) || ring.closed();
+        let message = self.wait_to_get(deadline, hint, attempt)?;
+        Ok(taken(message))
+    }
+
+    /// One attempt at the front of a ring, with `take`. With `look`, what was taken by processes that died is looked for; with
+    /// `slow`, so is whether the one in the way is dead.
+    fn try_lane<R>(
+        &self,
+        lane: &Lane,
+        look: bool,
+        slow: bool,
+        take: impl Fn() -> Result<R, TakeError>,
+    ) -> Progress<Result<R, Refused>> {
+        let taken = || lane.ring().taken(&lane.cursors, self.arena());
+        loop {
+            let error = match take() {
                 Ok(message) => return Progress::Done(Ok(message)),
                 Err(error) => error,
             };
             let again = match error {
                 TakeError::Busy(_) => slow && self.skip_dead(lane),
                 // What a dead consumer took and did not acknowledge is not gone.
-                TakeError::Empty if !(slow || now) => false,
-                TakeError::Empty => ring.taken(&lane.cursors, self.arena()) == ring::Taken::ByDead,
-                TakeError::Closed => match ring.taken(&lane.cursors, self.arena()) {
+                TakeError::Empty => look && taken() == ring::Taken::ByDead,
+                TakeError::Closed => match taken() {
                     ring::Taken::Settled => return Progress::Done(Err(Refused::Closed)),
                     ring::Taken::Held => return Progress::Busy,
                     ring::Taken::ByDead => true,
@@ -503,10 +519,32 @@ impl LocalQueue {
                     _ => Progress::Blocked,
                 };
             }
+        }
+    }
+
+    /// Whether a message could be taken now, or why none ever will be; `None`: not now. With `slow`, the dead are asked about.
+    pub(super) fn front(&self, slow: bool) -> Option<Result<(), Refused>> {
+        let look = |lane: &Lane| lane.ring().look(&lane.cursors, self.arena());
+        let found = match &self.side {
+            Side::Ring(lane) => self.try_lane(lane, slow, slow, || look(lane)),
+            Side::Chain(chain) => chain.look(self, slow, look),
         };
-        let hint = || ring.may_take(&lane.cursors) || ring.closed();
-        let message = self.wait_to_get(deadline, hint, attempt)?;
-        Ok(taken(message))
+        match found {
+            Progress::Done(found) => Some(found),
+            _ => None,
+        }
+    }
+
+    /// For `wait`: ready when a get would not wait.
+    pub(super) fn source(&self) -> Source<'_> {
+        let watched = self.get_spin.watched();
+        let ready = |slow| self.front(slow).is_some();
+        Source::queue(
+            self.arena(),
+            watched,
+            || [Some(self.not_empty()), None],
+            ready,
+        )
     }
 
     /// The blocking loop of who gets.

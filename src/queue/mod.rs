@@ -22,6 +22,7 @@ mod pod;
 mod role;
 mod tasks;
 mod unbounded;
+mod waiting;
 
 pub use bounded::{Iter, Queue};
 pub use bytes::{Bytes, GetIntoError};

@@ -10,7 +10,7 @@ use crate::codec;
 use crate::error::{Error, GetError};
 use crate::os::clock::Deadline;
 use crate::ring::{Geometry, Held, Outlook, Place, Tasks};
-use crate::sync::{Progress, Spin, Wait};
+use crate::sync::{Progress, Source, Spin, Wait};
 use serde::de::DeserializeOwned;
 use std::collections::{HashSet, VecDeque};
 use std::fmt;
@@ -246,6 +246,39 @@ impl TaskQueue {
             *seen = Some(now);
         }
         held
+    }
+
+    /// For `wait`: ready when a get would not wait.
+    pub(super) fn source(&self) -> Source<'_> {
+        let ready = |slow: bool| {
+            if slow {
+                self.ask(true);
+            }
+            self.has_returned()
+                || match self.ring.front(slow) {
+                    None => false,
+                    Some(Ok(())) => true,
+                    // As `at_the_end` has it.
+                    Some(Err(_)) => self.table().in_hands(self.arena().me()) != (true, false),
+                }
+        };
+        let events = || [Some(self.ring.not_empty()), Some(self.table().finished())];
+        Source::queue(self.arena(), None, events, ready)
+    }
+
+    /// Whether `returned` would find one.
+    fn has_returned(&self) -> bool {
+        let (arena, table) = (self.arena(), self.table());
+        let now = (arena.deaths(), table.returned());
+        let mut seen = lock(&self.tasks.seen);
+        if *seen == Some(now) {
+            return false;
+        }
+        let (found, any) = table.look_returned(arena.me(), |owner| arena.is_dead(owner));
+        if !any {
+            *seen = Some(now);
+        }
+        found
     }
 
     /// The ring is closed and drained. A process without a task waits for those of others, which may come back; one that holds

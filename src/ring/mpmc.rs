@@ -237,7 +237,7 @@ impl<S: Storage> Mpmc<S> {
     }
 
     /// A later position: the slot was used in `lap`, so everything up to it was; or further still, by the hint.
-    fn later(&self, at: Stamp, lap: u64, hint: &AtomicU64) -> Stamp {
+    pub(super) fn later(&self, at: Stamp, lap: u64, hint: &AtomicU64) -> Stamp {
         let passed = self.laps().next(self.laps().at(lap, self.laps().index(at)));
         passed.max(Stamp(hint.load(Relaxed)))
     }
@@ -365,7 +365,7 @@ impl<S: Storage> Mpmc<S> {
     }
 
     /// Nothing is published at `at` in its lap: where to look next, or why there is nothing to take.
-    fn pass(&self, at: Stamp, published: Published) -> Result<Stamp, TakeError> {
+    pub(super) fn pass(&self, at: Stamp, published: Published) -> Result<Stamp, TakeError> {
         let (lap, index) = (self.laps().lap(at), self.laps().index(at));
         if published.lap() > lap {
             return Ok(self.later(at, published.lap() - 1, self.storage.head_hint()));

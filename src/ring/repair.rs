@@ -2,7 +2,7 @@
 //! taken again. README.md has the rules.
 
 use super::cursors::Cursors;
-use super::mpmc::{Message, Mpmc, Owners, Slot, Storage, Taken};
+use super::mpmc::{Message, Mpmc, Owners, Slot, Storage, TakeError, Taken};
 use super::tag::{State, Tag};
 use crate::arena::MemberId;
 use std::sync::atomic::Ordering::{AcqRel, Relaxed};
@@ -20,20 +20,7 @@ impl<S: Storage> Mpmc<S> {
         // What was taken and not acknowledged lies within a lap before the front.
         let oldest = self.laps().index(self.front(cursors));
         for index in (oldest..capacity).chain(0..oldest) {
-            loop {
-                let take = self.load_take(index);
-                let orphan = match take.state() {
-                    State::Orphan => true,
-                    State::Held => take.owner() != owners.me() && owners.is_dead(take.owner()),
-                    State::Over => false,
-                };
-                if !orphan {
-                    // "Alive" may be said of a later member with the same number: then the word is another one now.
-                    if take.state() == State::Over || self.load_take(index) == take {
-                        break;
-                    }
-                    continue;
-                }
+            while let Some(take) = self.orphan_at(index, owners) {
                 if self.try_take(index, take, take.taken_again(owners.me())) {
                     let lap = take.lap();
                     return Some(Message {
@@ -45,6 +32,56 @@ impl<S: Storage> Mpmc<S> {
         }
         cursors.set_deaths(deaths);
         None
+    }
+
+    /// The slot's word, if its message was taken by a process that died.
+    fn orphan_at(&self, index: u64, owners: &impl Owners) -> Option<Tag> {
+        loop {
+            let take = self.load_take(index);
+            let orphan = match take.state() {
+                State::Orphan => true,
+                State::Held => take.owner() != owners.me() && owners.is_dead(take.owner()),
+                State::Over => return None,
+            };
+            if orphan {
+                return Some(take);
+            }
+            // "Alive" may be said of a later member with the same number: then the word is another one now.
+            if self.load_take(index) == take {
+                return None;
+            }
+        }
+    }
+
+    /// What `take` would come to now. Takes nothing.
+    pub(crate) fn look(&self, cursors: &Cursors, owners: &impl Owners) -> Result<(), TakeError> {
+        let deaths = owners.deaths();
+        if deaths != cursors.deaths() {
+            let mut slots = 0..self.laps().capacity;
+            if slots.any(|index| self.orphan_at(index, owners).is_some()) {
+                return Ok(());
+            }
+            cursors.set_deaths(deaths);
+        }
+        let mut at = cursors.get();
+        let found = loop {
+            let (lap, index) = (self.laps().lap(at), self.laps().index(at));
+            let published = self.load_published(index);
+            if published.lap() != lap {
+                match self.pass(at, published) {
+                    Ok(later) => at = later,
+                    Err(error) => break Err(error),
+                }
+                continue;
+            }
+            let take = self.load_take(index);
+            if take.lap() < lap || take.is(lap, State::Orphan) {
+                break Ok(());
+            }
+            at = self.later(at, take.lap(), self.storage.head_hint());
+        };
+        cursors.set_get(at);
+        found
     }
 
     /// Skips the slot that consumers wait for if its claimer is dead. True when something may have changed.

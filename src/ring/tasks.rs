@@ -320,6 +320,23 @@ impl<'a> Tasks<'a> {
         None
     }
 
+    /// Whether `take_returned` would find something, and whether it would do anything at all.
+    pub(crate) fn look_returned(
+        self,
+        me: MemberId,
+        is_dead: impl Fn(MemberId) -> bool,
+    ) -> (bool, bool) {
+        let (mut found, mut any) = (false, false);
+        for cell in self.cells() {
+            let tag = self.load(cell);
+            let dead = tag.state() == State::Held && tag.owner() != me && is_dead(tag.owner());
+            // "Alive" may be said of a later member with the same number: then the word is another one now.
+            any |= dead || tag.state() == State::Returned || self.load(cell) != tag;
+            found |= tag.state() == State::Returned || (dead && !self.is_spent(tag));
+        }
+        (found, any)
+    }
+
     fn is_spent(self, tag: Tag) -> bool {
         tag.tries() > self.header().retries.load(Relaxed)
     }

@@ -7,6 +7,7 @@
 
 use super::event_count::EventCount;
 use super::wait::{Progress, Spin, Wait};
+use super::waitable::Source;
 use crate::arena::{Arena, Dead, Kind, Local, Object, ObjectSpec, OwnedBlock};
 use crate::arena::{Shared, View, Visitor};
 use crate::error::Error;
@@ -174,6 +175,18 @@ impl LocalEvent {
     #[inline]
     pub(crate) fn is_set(&self) -> bool {
         self.flag().load() & SET != 0
+    }
+
+    /// Ready when it is set, or was set meanwhile.
+    pub(crate) fn source(&self) -> Source<'_> {
+        let flag = self.flag();
+        let seen = if self.arena().check().is_ok() {
+            flag.load()
+        } else {
+            0
+        };
+        let ready = move || flag.was_set_since(seen);
+        Source::event(self.arena(), None, || &flag.changed, ready)
     }
 
     /// Waits until it is set, or was set meanwhile; false when the time is over.

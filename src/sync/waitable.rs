@@ -13,7 +13,7 @@ use std::fmt;
 use std::io;
 use std::os::fd::{AsFd, BorrowedFd};
 use std::sync::atomic::Ordering::Relaxed;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 /// As for every sleep: what a wake-up lost by a kill can cost.
 const SLICE: Duration = Duration::from_millis(100);
@@ -22,8 +22,10 @@ const YIELDS: u32 = 4;
 /// How many words the kernel takes at once, but for one that ends the sleep.
 const TOGETHER: usize = 127;
 
-/// Something that [`wait`] can wait for: the end of a [`Process`](crate::Process), a message or the end of a
-/// [`Connection`](crate::Connection) or [`PipeReceiver`](crate::PipeReceiver). Not to be implemented outside this crate.
+/// Something that [`wait`] can wait for: a message or the end of a [`Connection`](crate::Connection), a
+/// [`PipeReceiver`](crate::PipeReceiver), a [`Queue`](crate::Queue), a [`Receiver`](crate::Receiver) or a
+/// [`JoinableQueue`](crate::JoinableQueue), an [`Event`](crate::Event), the end of a [`Process`](crate::Process). Not to be implemented
+/// outside this crate.
 pub trait Waitable {
     #[doc(hidden)]
     fn source(&self) -> Source<'_>;
@@ -32,15 +34,23 @@ pub trait Waitable {
 /// How something can be waited for.
 pub struct Source<'a>(Kind<'a>);
 
+/// One as a rule.
+type Events<'a> = [Option<&'a EventCount>; 2];
+
 enum Kind<'a> {
-    Event {
-        arena: &'a Arena,
-        event: &'a EventCount,
-        /// Whose end would end the wait.
-        watched: Option<Block>,
-        ready: Box<dyn Fn() -> bool + 'a>,
-    },
+    Events(Events<'a>, Looks<'a>),
     Fd(BorrowedFd<'a>),
+    /// In a process that is no member there is nothing to wait for.
+    Foreign,
+}
+
+struct Looks<'a> {
+    arena: &'a Arena,
+    /// Whose end would end the wait.
+    watched: Option<Block>,
+    /// Whether others may sleep on the same events, and be who a wake-up was for.
+    shared: bool,
+    ready: Box<dyn Fn(bool) -> bool + 'a>,
 }
 
 impl fmt::Debug for Source<'_> {
@@ -51,19 +61,44 @@ impl fmt::Debug for Source<'_> {
 
 impl<'a> Source<'a> {
     /// Ready when this says so; the event is notified when it may have become so, and when the last holder of the watched
-    /// object lets go.
+    /// object lets go. Whoever sleeps there is woken each time, or there is only one.
     pub(crate) fn event(
         arena: &'a Arena,
-        event: &'a EventCount,
         watched: Option<Block>,
+        event: impl FnOnce() -> &'a EventCount,
         ready: impl Fn() -> bool + 'a,
     ) -> Self {
-        Source(Kind::Event {
+        let events = || [Some(event()), None];
+        Source::new(arena, watched, false, events, move |_| ready())
+    }
+
+    /// The same where one is woken for each message. With `ready(true)` it may ask the kernel about owners.
+    pub(crate) fn queue(
+        arena: &'a Arena,
+        watched: Option<Block>,
+        events: impl FnOnce() -> Events<'a>,
+        ready: impl Fn(bool) -> bool + 'a,
+    ) -> Self {
+        Source::new(arena, watched, true, events, ready)
+    }
+
+    fn new(
+        arena: &'a Arena,
+        watched: Option<Block>,
+        shared: bool,
+        events: impl FnOnce() -> Events<'a>,
+        ready: impl Fn(bool) -> bool + 'a,
+    ) -> Self {
+        if arena.check().is_err() {
+            return Source(Kind::Foreign);
+        }
+        let looks = Looks {
             arena,
-            event,
             watched,
+            shared,
             ready: Box::new(ready),
-        })
+        };
+        Source(Kind::Events(events(), looks))
     }
 
     /// Ready when it is readable.
@@ -71,31 +106,47 @@ impl<'a> Source<'a> {
         Source(Kind::Fd(fd))
     }
 
-    fn is_ready(&self) -> bool {
+    fn is_ready(&self, slow: bool) -> bool {
         match &self.0 {
-            // In a process that is no member there is nothing to wait for.
-            Kind::Event { arena, ready, .. } => arena.check().is_err() || ready(),
+            Kind::Events(_, looks) => (looks.ready)(slow),
             Kind::Fd(_) => false,
+            Kind::Foreign => true,
         }
+    }
+
+    fn events(&self) -> impl Iterator<Item = (&'a EventCount, &Looks<'a>)> {
+        let (events, looks) = match &self.0 {
+            Kind::Events(events, looks) => (*events, Some(looks)),
+            _ => ([None; 2], None),
+        };
+        events
+            .into_iter()
+            .flatten()
+            .zip(std::iter::repeat(looks))
+            .filter_map(|(event, looks)| Some((event, looks?)))
     }
 
     /// Sees to it that the death of the other side becomes known.
     fn tend(&self) {
-        if let Kind::Event {
-            arena,
-            watched: Some(watched),
-            ..
-        } = self.0
-        {
-            arena.tend(watched);
+        if let Kind::Events(_, looks) = &self.0 {
+            if let Some(watched) = looks.watched {
+                looks.arena.tend(watched);
+            }
+        }
+    }
+
+    /// Nothing is received here: the wake-up that was for a message may be needed by somebody else who sleeps.
+    fn pass_on(&self) {
+        for (event, looks) in self.events().filter(|(_, looks)| looks.shared) {
+            event.notify_one(looks.arena.fences());
         }
     }
 }
 
-/// Waits until one of these is ready, and tells which are, by their places. Nothing is received. Ready is a connection or
-/// receiver with a message, or a part of a long one, or at its end; a process that has ended. The same may be there several
-/// times. With a timeout it may be that none is; `None` waits for ever, and an empty list is waited for like one that never
-/// gets ready, but not for ever.
+/// Waits until one of these is ready, and tells which are, by their places. Nothing is received. Ready is a connection, queue or
+/// receiver with a message, or a part of a long one, or at its end; an event that is set, or was during the call; a process that
+/// has ended. What several take from may be empty again when this one comes. The same may be there several times. With a timeout it
+/// may be that none is; `None` waits for ever, and an empty list is waited for like one that never gets ready, but not for ever.
 ///
 /// ```
 /// # fn main() -> Result<(), Box<dyn std::error::Error>> {
@@ -135,29 +186,43 @@ fn wait_for(
         std::thread::sleep(deadline.remaining().unwrap_or(Duration::ZERO));
         return Ok(Vec::new());
     }
-    let mut turns = 0;
-    let mut slow = false;
+    let ready = look(sources, &fds, false)?;
+    if !ready.is_empty() {
+        return Ok(ready);
+    }
+    if fds.len() < sources.len() && !deadline.expired() {
+        spin(sources);
+    }
+    let mut slept = false;
+    let mut tended = Instant::now();
     loop {
+        // The last look comes after the dead were asked about; and whatever wakes it, none waits longer than a slice for that.
+        let last = deadline.expired();
+        let slow = last || tended.elapsed() >= SLICE;
         if slow {
             sources.iter().for_each(Source::tend);
+            tended = Instant::now();
         }
-        let ready = look(sources, &fds)?;
-        if !ready.is_empty() || (deadline.expired() && slow) {
+        let ready = look(sources, &fds, slow)?;
+        if !ready.is_empty() && slept {
+            ready.iter().for_each(|&place| sources[place].pass_on());
+        }
+        if !ready.is_empty() || last {
             return Ok(ready);
         }
-        if deadline.expired() {
-            // The last look comes after the dead were asked about.
-            slow = true;
-        } else if turns < SPINS + YIELDS && fds.is_empty() {
-            turns += 1;
-            match turns <= SPINS {
-                true => std::hint::spin_loop(),
-                false => std::thread::yield_now(),
-            }
-        } else {
-            let since = std::time::Instant::now();
-            sleep(sources, &fds, deadline, wait_any)?;
-            slow = since.elapsed() >= SLICE;
+        sleep(sources, &fds, deadline, wait_any)?;
+        slept = true;
+    }
+}
+
+fn spin(sources: &[Source<'_>]) {
+    for turn in 0..SPINS + YIELDS {
+        if sources.iter().any(|source| source.is_ready(false)) {
+            return;
+        }
+        match turn < SPINS {
+            true => std::hint::spin_loop(),
+            false => std::thread::yield_now(),
         }
     }
 }
@@ -165,11 +230,11 @@ fn wait_for(
 fn fd_of<'a>(source: &Source<'a>) -> Option<BorrowedFd<'a>> {
     match source.0 {
         Kind::Fd(fd) => Some(fd),
-        Kind::Event { .. } => None,
+        _ => None,
     }
 }
 
-fn look(sources: &[Source<'_>], fds: &[BorrowedFd<'_>]) -> io::Result<Vec<usize>> {
+fn look(sources: &[Source<'_>], fds: &[BorrowedFd<'_>], slow: bool) -> io::Result<Vec<usize>> {
     let readable = match fds.is_empty() {
         true => Vec::new(),
         false => poll::readable(fds, Some(Duration::ZERO))?,
@@ -182,7 +247,7 @@ fn look(sources: &[Source<'_>], fds: &[BorrowedFd<'_>]) -> io::Result<Vec<usize>
                 ready.push(place);
             }
             fd += 1;
-        } else if source.is_ready() {
+        } else if source.is_ready(slow) {
             ready.push(place);
         }
     }
@@ -198,17 +263,15 @@ fn sleep(
 ) -> io::Result<()> {
     let mut words = Vec::new();
     let mut fences = None;
-    for source in sources {
-        if let Kind::Event { arena, event, .. } = &source.0 {
-            words.push(event.announce());
-            fences = Some(arena.fences());
-        }
+    for (event, looks) in sources.iter().flat_map(Source::events) {
+        words.push(event.announce());
+        fences = Some(looks.arena.fences());
     }
     // (W) of each event count at once, then the look behind it.
     if let Some(fences) = fences {
         fences.heavy();
     }
-    if sources.iter().any(Source::is_ready) {
+    if sources.iter().any(|source| source.is_ready(false)) {
         return Ok(());
     }
     let slice = deadline.slice(SLICE);

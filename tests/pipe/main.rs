@@ -11,6 +11,7 @@ use serde::Serialize;
 use serde::de::DeserializeOwned;
 
 mod deaths;
+mod kinds;
 mod passing;
 mod rows;
 mod waiting;

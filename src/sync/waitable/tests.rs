@@ -18,7 +18,7 @@ fn wake_up(count: usize, wait_any: WaitAny, with_fd: bool, ring: bool) {
     let mut sources: Vec<Source<'_>> = events
         .iter()
         .zip(&flags)
-        .map(|(event, flag)| Source::event(&arena, event, None, || flag.load(Relaxed) != 0))
+        .map(|(event, flag)| Source::event(&arena, None, || event, || flag.load(Relaxed) != 0))
         .collect();
     if with_fd {
         sources.push(Source::fd(bell.as_fd()));
@@ -72,4 +72,63 @@ fn without_the_system_call() {
 fn nothing_to_wait_for() {
     assert_eq!(wait(&[], None).unwrap(), []);
     assert_eq!(wait(&[], Some(SOON)).unwrap(), []);
+}
+
+/// Who waits for a message and does not take it passes the wake-up on.
+#[test]
+fn a_wake_up_is_not_kept() {
+    const LONG: Duration = Duration::from_secs(60);
+    let arena = Arena::heap(8, crate::KINDS).unwrap();
+    let (event, flag) = (EventCount::new(), AtomicU32::new(0));
+    let (woken, said) = std::sync::mpsc::channel();
+    thread::scope(|scope| {
+        scope.spawn(|| {
+            let ready = |_| flag.load(Relaxed) != 0;
+            let source = Source::queue(&arena, None, || [Some(&event), None], ready);
+            let place = wait_for(&[source], Deadline::NEVER, primitive::wait_any).unwrap();
+            assert_eq!(place, [0]);
+        });
+        // Behind the one who only waits.
+        thread::sleep(SOON);
+        scope.spawn(|| {
+            let key = event.prepare(arena.fences());
+            event.sleep(key, LONG);
+            woken.send(()).unwrap();
+        });
+        thread::sleep(SOON);
+        flag.store(1, Relaxed);
+        event.notify_one(arena.fences());
+        let passed_on = said.recv_timeout(LONG / 2);
+        event.notify_all(arena.fences());
+        assert!(passed_on.is_ok());
+    });
+}
+
+/// One sleep a slice, and as many looks: nothing is polled.
+#[test]
+fn a_wait_sleeps() {
+    static SLEEPS: AtomicU32 = AtomicU32::new(0);
+    fn count(_: &[(&FutexWord, u32)], slice: Duration) -> io::Result<()> {
+        SLEEPS.fetch_add(1, Relaxed);
+        thread::sleep(slice);
+        Ok(())
+    }
+    let arena = Arena::heap(8, crate::KINDS).unwrap();
+    let (event, looks) = (EventCount::new(), AtomicU32::new(0));
+    let source = Source::event(
+        &arena,
+        None,
+        || &event,
+        || {
+            looks.fetch_add(1, Relaxed);
+            false
+        },
+    );
+    let time = SLICE * 5 / 2;
+    assert_eq!(
+        wait_for(&[source], Deadline::from(time), count).unwrap(),
+        []
+    );
+    assert!((1..=3).contains(&SLEEPS.load(Relaxed)));
+    assert!(looks.load(Relaxed) <= 2 * 3 + 2 + SPINS + YIELDS);
 }

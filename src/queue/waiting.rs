@@ -1,0 +1,24 @@
+//! Queues among other things that are waited for together.
+#![forbid(unsafe_code)]
+
+use super::{JoinableQueue, Queue, Receiver};
+use crate::sync::{Source, Waitable};
+
+impl<T, C> Waitable for Queue<T, C> {
+    fn source(&self) -> Source<'_> {
+        self.local.source()
+    }
+}
+
+impl<T> Waitable for Receiver<T> {
+    fn source(&self) -> Source<'_> {
+        self.end.queue.source()
+    }
+}
+
+/// Ready when a `get` would not wait.
+impl<T> Waitable for JoinableQueue<T> {
+    fn source(&self) -> Source<'_> {
+        self.queue.source()
+    }
+}
