@@ -10,7 +10,7 @@ impl<T, C> Waitable for Queue<T, C> {
     }
 }
 
-impl<T> Waitable for Receiver<T> {
+impl<T, C> Waitable for Receiver<T, C> {
     fn source(&self) -> Source<'_> {
         self.end.queue.source()
     }
