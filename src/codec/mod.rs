@@ -3,6 +3,7 @@
 #![forbid(unsafe_code)]
 
 mod context;
+mod word;
 
 use crate::arena::{Arena, Parcel};
 use crate::error::{DecodeError, EncodeError, Error};
@@ -15,6 +16,7 @@ use postcard::ser_flavors::Flavor;
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 use std::os::fd::OwnedFd;
+pub(crate) use word::{from_word, may_be_word, to_word};
 
 /// Items become bytes with serde: any type that can be serialised and deserialised, handles to shared objects included. What
 /// a queue does unless it is told otherwise.
@@ -77,11 +79,81 @@ pub(crate) fn encode<T: Serialize>(value: &T, bytes: &mut [u8]) -> Result<Option
     }
 }
 
-/// The bytes of a value on the heap. `None` when it has handles.
-pub(crate) fn encode_to_vec<T: Serialize>(value: &T) -> Result<Option<Vec<u8>>, Failure> {
+/// What encoding a value came to.
+#[derive(Debug)]
+pub(crate) enum Encoded {
+    /// So many bytes of the buffer.
+    Fits(usize),
+    /// It is longer than the buffer: all of it.
+    Spilled(Vec<u8>),
+    /// It needs a block, for the handles in it.
+    Handles,
+}
+
+/// The bytes of a value, in the buffer if they fit. Runs the value's `Serialize` once.
+#[inline]
+pub(crate) fn encode_or_spill<T: Serialize>(
+    value: &T,
+    bytes: &mut [u8],
+) -> Result<Encoded, Failure> {
     let encoding = Encoding::begin(false);
-    let bytes = postcard::to_allocvec(value).map_err(failure)?;
-    Ok((!encoding.has_handles()).then_some(bytes))
+    let output = Spill {
+        buffer: Buffer { bytes, used: 0 },
+        rest: Vec::new(),
+    };
+    let mut serializer = postcard::Serializer { output };
+    match value.serialize(&mut serializer) {
+        Ok(()) if encoding.has_handles() => Ok(Encoded::Handles),
+        Ok(()) if serializer.output.rest.is_empty() => {
+            Ok(Encoded::Fits(serializer.output.buffer.used))
+        }
+        Ok(()) => Ok(Encoded::Spilled(serializer.output.rest)),
+        Err(error) => Err(failure(error)),
+    }
+}
+
+/// A slice, and what it is too short for.
+struct Spill<'a> {
+    buffer: Buffer<'a>,
+    rest: Vec<u8>,
+}
+
+impl Spill<'_> {
+    #[cold]
+    fn spill(&mut self, data: &[u8]) {
+        let Buffer { bytes, used } = &mut self.buffer;
+        self.rest.extend_from_slice(&bytes[..*used]);
+        self.rest.extend_from_slice(data);
+        // From now on nothing fits.
+        (*bytes, *used) = (&mut [], 0);
+    }
+}
+
+impl Flavor for Spill<'_> {
+    type Output = ();
+
+    #[inline]
+    fn try_push(&mut self, byte: u8) -> postcard::Result<()> {
+        if self.buffer.try_push(byte).is_err() {
+            self.spill(&[byte]);
+        }
+        Ok(())
+    }
+
+    #[inline]
+    fn try_extend(&mut self, data: &[u8]) -> postcard::Result<()> {
+        if data.len() <= NUMBER {
+            return data.iter().try_for_each(|&byte| self.try_push(byte));
+        }
+        if self.buffer.try_extend(data).is_err() {
+            self.spill(data);
+        }
+        Ok(())
+    }
+
+    fn finalize(self) -> postcard::Result<()> {
+        Ok(())
+    }
 }
 
 /// A slice that fills up: postcard's own calls `memcpy` for every number.

@@ -196,7 +196,8 @@ impl Reader {
 }
 
 impl<T> PipeReceiver<T> {
-    /// Receives the next message's bytes; waits while there is none. Of an item that was sent as a value these are its encoding.
+    /// Receives the next message's bytes; waits while there is none. Of an item that was sent as a value these are
+    /// its encoding: of a number the eight bytes of a word.
     ///
     /// # Errors
     /// [`RecvError::Closed`](crate::RecvError) when the sender is gone and everything was received,

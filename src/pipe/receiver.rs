@@ -3,7 +3,7 @@
 
 use super::end::{BORROWED, End, PARTIAL, Refused};
 use super::kind::READER;
-use super::stream::{Arrived, BLOCK_VALUE, Partial, VALUE};
+use super::stream::{Arrived, BLOCK_VALUE, Partial, VALUE, WORD};
 use crate::arena::Parcel;
 use crate::codec;
 use crate::error::{DecodeError, GetError};
@@ -88,7 +88,12 @@ impl Reader {
     #[cold]
     fn wait_for_record(&mut self, deadline: Deadline) -> Result<Record, Refused> {
         let mut found = None;
+        let is_stream = self.cursor.is_stream();
         if !deadline.expired() {
+            // In a stream the writer is just filling the line that is looked at here: each look would take it away from him.
+            if is_stream {
+                self.spin.linger();
+            }
             let (ring, cursor) = (&self.end.ring, &mut self.cursor);
             let next = ring.word(cursor.place());
             let wait = Wait {
@@ -123,12 +128,17 @@ impl Reader {
         Parcel::take(self.end.arena(), index)
     }
 
+    /// What user code borrowed and forgot is behind it for everybody.
+    fn behind(&self) -> Option<usize> {
+        self.end.has(BORROWED).then_some(self.borrowed)
+    }
+
     /// Whether `next` would find something, or the end.
     pub(super) fn may_receive(&self) -> bool {
         let ring = &self.end.ring;
         self.end.check().is_err()
             || self.is_whole()
-            || self.cursor.may_peek(ring)
+            || self.cursor.may_peek(ring, self.behind())
             || ring.is_writer_gone()
     }
 }
@@ -152,7 +162,7 @@ impl Drop for Reading<'_> {
 /// argument of a process or part of a message it moves, see [`PipeSender`](crate::PipeSender); what was sent before and is not
 /// received yet is received by its next owner.
 pub struct PipeReceiver<T> {
-    pub(super) reader: Reader,
+    pub(super) reader: Box<Reader>,
     items: PhantomData<fn() -> T>,
 }
 
@@ -167,7 +177,7 @@ impl<T> fmt::Debug for PipeReceiver<T> {
 impl<T> PipeReceiver<T> {
     pub(super) fn new(end: End<READER>) -> Self {
         PipeReceiver {
-            reader: Reader::new(end),
+            reader: Box::new(Reader::new(end)),
             items: PhantomData,
         }
     }
@@ -236,7 +246,7 @@ impl<T: Serialize + DeserializeOwned> PipeReceiver<T> {
     fn recv_until(&mut self, deadline: Deadline) -> Result<T, GetError> {
         if self.reader.end.is_ready() {
             if let Some(record) = self.reader.cursor.peek(&self.reader.end.ring) {
-                if record.kind == VALUE {
+                if matches!(record.kind, VALUE | WORD) {
                     return self.decode(record);
                 }
             }
@@ -251,13 +261,18 @@ impl<T: Serialize + DeserializeOwned> PipeReceiver<T> {
             reader: &mut self.reader,
             len,
         };
-        codec::decode(reading.reader.end.ring.payload(&record)).map_err(GetError::Decode)
+        let bytes = reading.reader.end.ring.payload(&record);
+        let item = match bytes.try_into() {
+            Ok(word) if record.kind == WORD => codec::from_word(u64::from_ne_bytes(word)),
+            _ => codec::decode(bytes),
+        };
+        item.map_err(GetError::Decode)
     }
 
     #[cold]
     fn recv_slowly(&mut self, deadline: Deadline) -> Result<T, GetError> {
         match self.reader.next(deadline, None)? {
-            Arrived::Record(record) if record.kind == VALUE => self.decode(record),
+            Arrived::Record(record) if matches!(record.kind, VALUE | WORD) => self.decode(record),
             Arrived::Record(record) if record.kind == BLOCK_VALUE => {
                 let arena = self.reader.end.arena().clone();
                 let parcel = self.reader.take_block(record);
@@ -336,7 +351,7 @@ impl<T> Waitable for PipeReceiver<T> {
 /// Only within a message of this crate or the arguments of a process; anywhere else it is an error.
 impl<T> Serialize for PipeReceiver<T> {
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
-        let Reader { end, cursor, .. } = &self.reader;
+        let Reader { end, cursor, .. } = &*self.reader;
         if end.has(BORROWED) && end.arena().check().is_ok() && !end.is_passed_on() {
             // Its next owner begins behind what was borrowed and forgotten.
             cursor.announce_release(&end.ring, self.reader.borrowed);

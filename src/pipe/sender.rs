@@ -3,9 +3,10 @@
 
 use super::end::{End, Refused};
 use super::kind::WRITER;
-use super::stream::{BLOCK_VALUE, VALUE};
-use crate::codec::{self, Failure};
-use crate::error::{EncodeError, PutError};
+use super::stream::{BLOCK_VALUE, VALUE, WORD};
+use crate::arena::Parcel;
+use crate::codec::{self, Encoded, Failure};
+use crate::error::{EncodeError, Error, PutError};
 use crate::os::clock::Deadline;
 use crate::ring::{ByteStorage, Room, WriteCursor, largest};
 use crate::sync::{Progress, Spin, Wait};
@@ -84,6 +85,8 @@ impl Writer {
                 wanted if wanted <= ring.head().load(Relaxed) => ring.head().load(Relaxed) + 1,
                 wanted => wanted,
             };
+            self.linger(wanted);
+            let ring = &self.end.ring;
             ring.wanted().store(wanted, Relaxed);
             let cursor = &mut self.cursor;
             let wait = Wait {
@@ -110,6 +113,31 @@ impl Writer {
             return Err(Refused::Closed);
         }
         Err(Refused::NotNow)
+    }
+
+    /// While the reader gets on, lets it get on: each look at its position costs it more than a record. Until there is
+    /// room for many, or nothing happens.
+    fn linger(&self, wanted: u64) {
+        let ring = &self.end.ring;
+        let head = || ring.head().load(Relaxed);
+        let (enough, mut seen) = (wanted + ring.capacity() as u64 / 4, head());
+        while seen < enough && self.spin.linger() {
+            let now = head();
+            if now == seen {
+                break;
+            }
+            seen = now;
+        }
+    }
+
+    /// Sends a number, if there is room now and nothing is unusual.
+    #[inline]
+    fn send_word(&mut self, word: u64) -> bool {
+        let Some(room) = self.quick_room(8) else {
+            return false;
+        };
+        self.commit_bytes(room, &word.to_ne_bytes(), WORD);
+        true
     }
 
     #[inline]
@@ -173,7 +201,7 @@ const fn is_small<T>() -> bool {
 /// process or part of a message it moves: when that was sent, it is the receiver's. When it was not, it is still this
 /// process's own. Who kept it by way of a reference finds it closed once it was received.
 pub struct PipeSender<T> {
-    pub(super) writer: Writer,
+    pub(super) writer: Box<Writer>,
     items: PhantomData<fn(T)>,
 }
 
@@ -188,7 +216,7 @@ impl<T> fmt::Debug for PipeSender<T> {
 impl<T> PipeSender<T> {
     pub(super) fn new(end: End<WRITER>) -> Self {
         PipeSender {
-            writer: Writer::new(end),
+            writer: Box::new(Writer::new(end)),
             items: PhantomData,
         }
     }
@@ -211,7 +239,8 @@ impl<T: Serialize + DeserializeOwned> PipeSender<T> {
     /// it, [`SendError::Encode`](crate::SendError), [`SendError::ForeignFork`](crate::SendError); the item is inside, and nothing was sent.
     ///
     /// # Panics
-    /// As the item's `Serialize` does; nothing was sent then.
+    /// As the item's `Serialize` does; nothing was sent then. It runs once, for an item with handles or of 8 bytes and less up to three
+    /// times.
     ///
     /// ```
     /// let (mut receiver, mut sender) = multiprocess::Pipe::simplex()?;
@@ -245,16 +274,23 @@ impl<T: Serialize + DeserializeOwned> PipeSender<T> {
 
     #[inline]
     fn send_until(&mut self, item: T, deadline: Deadline) -> Result<(), PutError<T>> {
-        // The compiler keeps one of the two.
-        let sent = if is_small::<T>() {
+        // The compiler keeps one of these.
+        let word = if codec::may_be_word::<T>() {
+            codec::to_word(&item)
+        } else {
+            None
+        };
+        let tried = if let Some(word) = word {
+            self.writer.send_word(word).then_some(Ok(Encoded::Fits(8)))
+        } else if is_small::<T>() {
             self.send_small(&item)
         } else {
             self.send_in_place(&item)
         };
-        if sent {
+        if let Some(Ok(Encoded::Fits(_))) = tried {
             return Ok(());
         }
-        match self.send_slowly(&item, deadline) {
+        match self.send_slowly(&item, tried, deadline) {
             Ok(()) => Ok(()),
             Err(error) => Err(error.with(item)),
         }
@@ -262,69 +298,100 @@ impl<T: Serialize + DeserializeOwned> PipeSender<T> {
 
     /// A number is encoded byte by byte, and stores to a line that the reader looks at are dear: so it goes there as words.
     #[inline]
-    fn send_small(&mut self, item: &T) -> bool {
+    fn send_small(&mut self, item: &T) -> Option<Result<Encoded, Failure>> {
         let mut words = [0_u64; SMALL / 8];
-        let Ok(Some(len)) = codec::encode(item, words.as_mut_bytes()) else {
-            return false;
+        let encoded = codec::encode_or_spill(item, words.as_mut_bytes());
+        let Ok(Encoded::Fits(len)) = encoded else {
+            return Some(encoded);
         };
-        let Some(mut room) = self.writer.quick_room(SMALL) else {
-            return false;
-        };
+        let mut room = self.writer.quick_room(SMALL)?;
         self.writer.end.ring.room_mut(&mut room)[..SMALL].copy_from_slice(words.as_bytes());
         self.writer.commit(len, VALUE);
-        true
+        Some(encoded)
     }
 
-    /// Right into its place: the room is nobody's until it is committed.
+    /// Right into its place: the room is nobody's until it is committed. `None` when there is no room.
     #[inline]
-    fn send_in_place(&mut self, item: &T) -> bool {
+    fn send_in_place(&mut self, item: &T) -> Option<Result<Encoded, Failure>> {
         let least = usual_len::<T>().min(self.writer.largest);
-        let Some(mut room) = self.writer.quick_room(least) else {
-            return false;
-        };
-        let bytes = self.writer.end.ring.room_mut(&mut room);
-        let Ok(Some(len)) = codec::encode(item, bytes) else {
-            return false;
-        };
-        self.writer.commit(len, VALUE);
-        true
+        let room = self.writer.quick_room(least)?;
+        Some(self.writer.encode(item, room))
     }
 
     #[cold]
-    fn send_slowly(&mut self, item: &T, deadline: Deadline) -> Result<(), NotSent> {
+    fn send_slowly(
+        &mut self,
+        item: &T,
+        tried: Option<Result<Encoded, Failure>>,
+        deadline: Deadline,
+    ) -> Result<(), NotSent> {
         let writer = &mut self.writer;
-        writer.check()?;
-        let mut room = writer.room(usual_len::<T>().min(writer.largest), deadline)?;
-        if let Some(len) = codec::encode(item, writer.end.ring.room_mut(&mut room))? {
-            writer.commit(len, VALUE);
-            return Ok(());
-        }
-        if room.len < writer.largest {
-            // It may have been too long for this room only.
-            let mut bytes = vec![0; writer.largest];
-            if let Some(len) = codec::encode(item, &mut bytes)? {
-                let mut room = writer.room(len, deadline)?;
-                writer.end.ring.room_mut(&mut room)[..len].copy_from_slice(&bytes[..len]);
-                writer.commit(len, VALUE);
-                return Ok(());
+        let encoded = match tried {
+            Some(encoded) => encoded?,
+            None => {
+                writer.check()?;
+                if codec::may_be_word::<T>() {
+                    if let Some(word) = codec::to_word(item) {
+                        let room = writer.room(8, deadline)?;
+                        writer.commit_bytes(room, &word.to_ne_bytes(), WORD);
+                        return Ok(());
+                    }
+                }
+                let room = writer.room(usual_len::<T>().min(writer.largest), deadline)?;
+                writer.encode(item, room)?
             }
-        }
-        let arena = writer.end.arena().clone();
-        match codec::encode_parcel(&arena, item, None) {
-            Ok(parcel) => {
+        };
+        match encoded {
+            Encoded::Fits(_) => Ok(()),
+            Encoded::Spilled(bytes) => writer.send_encoded(&bytes, deadline),
+            Encoded::Handles => {
+                let arena = writer.end.arena().clone();
+                let parcel = codec::encode_parcel(&arena, item, None)?;
                 let room = writer.room_for_block(deadline)?;
                 writer.commit_block(room, BLOCK_VALUE, parcel.into_index());
                 Ok(())
             }
-            // Without a block it goes through the ring piece by piece.
-            Err(Failure::NoMemory) => match codec::encode_to_vec(item)? {
-                Some(bytes) => writer
-                    .stream(&bytes, false, deadline)
-                    .map_err(NotSent::from),
-                None => Err(NotSent::NoMemory),
-            },
-            Err(failure) => Err(failure.into()),
         }
+    }
+}
+
+impl Writer {
+    /// Encodes an item once, into the room as far as it goes. It is sent if all of it fits there.
+    #[inline]
+    fn encode<T: Serialize>(&mut self, item: &T, mut room: Room) -> Result<Encoded, Failure> {
+        let bytes = self.end.ring.room_mut(&mut room);
+        let encoded = codec::encode_or_spill(item, bytes)?;
+        if let Encoded::Fits(len) = encoded {
+            self.commit(len, VALUE);
+        }
+        Ok(encoded)
+    }
+
+    /// Sends what did not fit into the room that there was.
+    fn send_encoded(&mut self, bytes: &[u8], deadline: Deadline) -> Result<(), NotSent> {
+        if bytes.len() <= self.largest {
+            let room = self.room(bytes.len(), deadline)?;
+            self.commit_bytes(room, bytes, VALUE);
+            return Ok(());
+        }
+        let arena = self.end.arena().clone();
+        match Parcel::new(&arena, bytes.len() as u64, &[]) {
+            Ok(mut parcel) => {
+                parcel.bytes_mut().copy_from_slice(bytes);
+                let room = self.room_for_block(deadline)?;
+                self.commit_block(room, BLOCK_VALUE, parcel.into_index());
+                Ok(())
+            }
+            // Without a block it goes through the ring piece by piece.
+            Err(Error::NoMemory) => Ok(self.stream(bytes, false, deadline)?),
+            Err(error) => Err(Failure::from(error).into()),
+        }
+    }
+
+    #[inline]
+    fn commit_bytes(&mut self, mut room: Room, bytes: &[u8], kind: u8) {
+        self.end.ring.room_mut(&mut room)[..bytes.len()].copy_from_slice(bytes);
+        self.commit(bytes.len(), kind);
     }
 }
 

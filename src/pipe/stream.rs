@@ -18,6 +18,8 @@ const MORE: u8 = FIRST_KIND + 4;
 /// Either in a block; the payload is its place.
 pub(super) const BLOCK_VALUE: u8 = FIRST_KIND + 5;
 pub(super) const BLOCK_BYTES: u8 = FIRST_KIND + 6;
+/// A value that is a number.
+pub(super) const WORD: u8 = FIRST_KIND + 7;
 
 const LENGTH: usize = 8;
 /// What is reserved for a message at once, at most: its length is what somebody else wrote.

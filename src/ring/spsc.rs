@@ -63,6 +63,8 @@ pub(crate) struct WriteCursor {
     at: usize,
     /// The reader's position as last seen: its cache line is only asked for when the ring looks full.
     head: u64,
+    /// How many bytes in a row records may take, as far as is known; behind them there is room for the zero.
+    clear: usize,
 }
 
 impl WriteCursor {
@@ -73,6 +75,7 @@ impl WriteCursor {
             at: (position % storage.capacity() as u64) as usize,
             // (F): what was read before was read before this writer writes again.
             head: storage.head().load(Acquire),
+            clear: 0,
         }
     }
 
@@ -85,15 +88,23 @@ impl WriteCursor {
     #[inline]
     pub(crate) fn room(&mut self, storage: &impl ByteStorage, least: usize) -> Option<Room> {
         let need = HEADER + whole_words(least);
+        if need <= self.clear || self.clear_up(storage, need) {
+            let (at, len) = (self.at + HEADER, self.clear - HEADER);
+            return Some(Room { at, len });
+        }
+        None
+    }
+
+    #[cold]
+    fn clear_up(&mut self, storage: &impl ByteStorage, need: usize) -> bool {
         let capacity = storage.capacity();
         loop {
             let to_end = capacity - self.at;
             let free = capacity - (self.position - self.head) as usize;
             // Behind the record there must be room for the zero.
-            if need <= to_end && need + HEADER <= free {
-                let len = to_end.min(free - HEADER) - HEADER;
-                let at = self.at + HEADER;
-                return Some(Room { at, len });
+            self.clear = to_end.min(free - HEADER);
+            if need <= self.clear {
+                return true;
             }
             if need > to_end && to_end + need + HEADER <= free {
                 self.commit(storage, to_end - HEADER, PAD);
@@ -102,7 +113,7 @@ impl WriteCursor {
             // (F) pairs with `release`: the payload was read before it is written again.
             let head = storage.head().load(Acquire);
             if head == self.head {
-                return None;
+                return false;
             }
             self.head = head;
         }
@@ -133,6 +144,7 @@ impl WriteCursor {
         storage.word(self.at).store(header(len, kind), Release);
         self.position += taken as u64;
         self.at = next;
+        self.clear -= taken;
     }
 }
 
@@ -141,6 +153,12 @@ impl WriteCursor {
 pub(crate) struct ReadCursor {
     position: u64,
     at: usize,
+    /// The last header and its length. The next one is likely to be the same, and who compares need not wait for its line to
+    /// know where the one behind it is.
+    last: u64,
+    len: usize,
+    /// How many records were there without a wait.
+    run: u32,
 }
 
 impl ReadCursor {
@@ -150,6 +168,9 @@ impl ReadCursor {
         ReadCursor {
             position,
             at: (position % storage.capacity() as u64) as usize,
+            last: 0,
+            len: 0,
+            run: 0,
         }
     }
 
@@ -162,20 +183,33 @@ impl ReadCursor {
             if header == 0 {
                 return None;
             }
-            let len = (header >> 8) as usize;
-            let kind = header as u8;
+            if header != self.last {
+                self.learn(header);
+            }
+            let (kind, at, len) = (self.last as u8, self.at + HEADER, self.len);
             if kind != PAD {
-                let at = self.at + HEADER;
                 return Some(Record { kind, at, len });
             }
             self.release(storage, len);
         }
     }
 
-    /// Whether `peek` would find something.
-    #[inline]
-    pub(crate) fn may_peek(&self, storage: &impl ByteStorage) -> bool {
-        let header = storage.word(self.at).load(Acquire);
+    #[inline(never)]
+    fn learn(&mut self, header: u64) {
+        self.last = header;
+        self.len = (header >> 8) as usize;
+    }
+
+    /// Whether records have come one upon the other since this was asked the last time.
+    pub(crate) fn is_stream(&mut self) -> bool {
+        std::mem::take(&mut self.run) > 4
+    }
+
+    /// Whether `peek` would find something, behind a record of that length if there is one that was not released.
+    pub(crate) fn may_peek(&self, storage: &impl ByteStorage, behind: Option<usize>) -> bool {
+        let at = self.at + behind.map_or(0, |len| HEADER + whole_words(len));
+        let at = if at == storage.capacity() { 0 } else { at };
+        let header = storage.word(at).load(Acquire);
         // Padding goes up to the end of the ring.
         header != 0 && (header as u8 != PAD || storage.word(0).load(Relaxed) != 0)
     }
@@ -186,6 +220,7 @@ impl ReadCursor {
         let taken = HEADER + whole_words(len);
         self.position += taken as u64;
         self.at += taken;
+        self.run = self.run.wrapping_add(1);
         debug_assert!(self.at <= storage.capacity());
         if self.at == storage.capacity() {
             self.at = 0;

@@ -21,6 +21,8 @@ const WORTH_SPINNING: std::ops::Range<Duration> =
     Duration::from_micros(6)..Duration::from_micros(60);
 const MAX_TURN: u32 = 4;
 const YIELDS: u32 = 4;
+/// Some dozen cache lines' time.
+const LINGER: u32 = 16;
 
 /// How many waits in a row go without spinning, once it has ceased to pay, before it is tried again.
 const ABSTAIN: u32 = 64;
@@ -53,6 +55,17 @@ impl Spin {
     /// What [`watch`](Self::watch) was told of.
     pub(crate) fn watched(&self) -> Option<Block> {
         self.watched.get().copied()
+    }
+
+    /// Leaves the other side alone for a moment, before its lines are looked at again; false where that gains nothing.
+    pub(crate) fn linger(&self) -> bool {
+        if single_cpu() || self.budget.load(Relaxed) == 0 {
+            return false;
+        }
+        for _ in 0..LINGER {
+            std::hint::spin_loop();
+        }
+        true
     }
 
     fn budget(&self) -> u32 {

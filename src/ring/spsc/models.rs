@@ -232,3 +232,31 @@ fn loom_room_comes_after_the_reading() {
         assert!(third.is_none_or(|third| third == 3));
     });
 }
+
+/// Again and again, with nothing else between the two sides: what lies in one place is read before it is written again.
+#[test]
+fn loom_a_place_is_read_before_it_is_used_again() {
+    loom::model(|| {
+        let heap = Heap::new();
+        let mut writer = WriteCursor::new(&heap, 0);
+        let mut reader = ReadCursor::new(&heap);
+        let other = heap.clone();
+        let thread = thread::spawn(move || {
+            for value in 1..=3 {
+                while !try_write(&other, &mut writer, value) {
+                    thread::yield_now();
+                }
+            }
+        });
+        for value in 1..=3 {
+            let read = loop {
+                match try_read(&heap, &mut reader) {
+                    Some(read) => break read,
+                    None => thread::yield_now(),
+                }
+            };
+            assert_eq!(read, value);
+        }
+        thread.join().unwrap();
+    });
+}

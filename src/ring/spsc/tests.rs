@@ -56,7 +56,7 @@ impl Ends {
     }
 
     fn read(&mut self) -> Option<(Vec<u8>, u8)> {
-        assert!(!self.reader.may_peek(&self.ring) || self.reader.peek(&self.ring).is_some());
+        assert!(!self.reader.may_peek(&self.ring, None) || self.reader.peek(&self.ring).is_some());
         let record = self.reader.peek(&self.ring)?;
         let message = (self.ring.payload(&record).to_vec(), record.kind);
         self.reader.release(&self.ring, record.len);
@@ -139,7 +139,7 @@ proptest! {
                     prop_assert!(!model.is_empty(), "there must be room in an empty ring");
                 }
             } else {
-                prop_assert_eq!(ends.reader.may_peek(&ends.ring), !model.is_empty());
+                prop_assert_eq!(ends.reader.may_peek(&ends.ring, None), !model.is_empty());
                 prop_assert_eq!(ends.read(), model.pop_front());
             }
         }
