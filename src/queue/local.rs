@@ -11,7 +11,7 @@ use crate::os::clock::Deadline;
 use crate::ring::{
     self, ChainObject, Geometry, Message, PutError, RingObject, Run, Slot, TakeError,
 };
-use crate::sync::{EventCount, Progress, Source, Spin, Wait};
+use crate::sync::{EventCount, Progress, Spin, Wait};
 use crossbeam_utils::CachePadded;
 use std::fmt;
 
@@ -533,18 +533,6 @@ impl LocalQueue {
             Progress::Done(found) => Some(found),
             _ => None,
         }
-    }
-
-    /// For `wait`: ready when a get would not wait.
-    pub(super) fn source(&self) -> Source<'_> {
-        let watched = self.get_spin.watched();
-        let ready = |slow| self.front(slow).is_some();
-        Source::queue(
-            self.arena(),
-            watched,
-            || [Some(self.not_empty()), None],
-            ready,
-        )
     }
 
     /// The blocking loop of who gets.

@@ -1,8 +1,23 @@
 //! Queues among other things that are waited for together.
 #![forbid(unsafe_code)]
 
+use super::local::LocalQueue;
 use super::{JoinableQueue, Queue, Receiver};
 use crate::sync::{Source, Waitable};
+
+impl LocalQueue {
+    /// Ready when a `get` would not wait.
+    fn source(&self) -> Source<'_> {
+        let watched = self.get_spin.watched();
+        let ready = |slow| self.front(slow).is_some();
+        Source::queue(
+            self.arena(),
+            watched,
+            || [Some(self.not_empty()), None],
+            ready,
+        )
+    }
+}
 
 impl<T, C> Waitable for Queue<T, C> {
     fn source(&self) -> Source<'_> {
