@@ -7,6 +7,10 @@
 use core::sync::atomic::Ordering;
 use std::time::Duration;
 
+/// Parties of a model that die.
+#[cfg(all(test, loom))]
+pub(crate) mod mortal;
+
 #[cfg(not(all(test, loom)))]
 mod imp {
     pub(crate) type AtomicU32 = core::sync::atomic::AtomicU32;
@@ -16,8 +20,8 @@ mod imp {
 
 #[cfg(all(test, loom))]
 mod imp {
-    pub(crate) type AtomicU32 = loom::sync::atomic::AtomicU32;
-    pub(crate) type AtomicU64 = loom::sync::atomic::AtomicU64;
+    pub(crate) type AtomicU32 = super::mortal::AtomicU32;
+    pub(crate) type AtomicU64 = super::mortal::AtomicU64;
     pub(crate) use loom::sync::atomic::fence;
 }
 
@@ -177,6 +181,7 @@ mod futex {
         }
 
         fn wake(&self, count: u32) -> usize {
+            super::mortal::write();
             imp::fence(Ordering::SeqCst);
             let mut queue = self.queue.lock().unwrap();
             let asleep = queue.slept.saturating_sub(queue.woken);

@@ -23,7 +23,7 @@ use std::time::{Duration, Instant};
 ///
 /// Notifications go to those who wait at that moment, the longest first; nobody who comes later gets one, and who notifies
 /// waits for nobody. A process that is killed while it waits costs the others nothing: a notification that it was given
-/// and had not yet taken note of goes to another, within 100 ms. When that happens a waiter may be woken once too often:
+/// goes to another, within 100 ms, unless it had its lock again already. When that happens a waiter may be woken once too often:
 /// look again at what you wait for, as [`wait_while`](Self::wait_while) does.
 ///
 /// ```
@@ -218,9 +218,13 @@ impl Condition {
         let Ok(entered) = self.local.enter() else {
             return Err(WaitError::NoMemory(guard));
         };
-        match guard.suspend(|| entered.wait(deadline)) {
-            (Taken::Sound, notified) => Ok((guard, notified)),
-            (Taken::OwnerDied, _) => Err(WaitError::OwnerDied(guard)),
+        let (taken, notified) = guard.suspend(|| entered.wait(deadline));
+        if notified {
+            entered.take_note();
+        }
+        match taken {
+            Taken::Sound => Ok((guard, notified)),
+            Taken::OwnerDied => Err(WaitError::OwnerDied(guard)),
         }
     }
 
@@ -239,7 +243,9 @@ impl Condition {
 
     /// Notifies everybody who waits now.
     pub fn notify_all(&self) {
-        self.notify(usize::MAX);
+        if self.local.arena().check().is_ok() {
+            self.local.notify_all();
+        }
     }
 }
 

@@ -3,12 +3,13 @@
 //! ```text
 //! 0     event counts that waiters sleep on, by their place in the table
 //! 1024  the next ticket; the table's head
-//! 1088  the waiters
+//! 1152  the waiters
 //! ```
 
 use super::event_count::EventCount;
-use super::slots::{SlotWord, Slots, SlotsHead};
+use super::slots::{Slots, SlotsHead};
 use super::wait::{Progress, Spin, Wait};
+use super::waiters::{Waiter, Waiters};
 use crate::arena::{Arena, Dead, Kind, Local, MemberId, Object, ObjectSpec, OwnedBlock};
 use crate::arena::{Shared, View, Visitor};
 use crate::error::Error;
@@ -16,9 +17,8 @@ use crate::os::clock::Deadline;
 use crate::primitive::AtomicU64;
 use std::fmt;
 use std::sync::Arc;
-use std::sync::atomic::Ordering::{AcqRel, Relaxed, Release};
 
-/// Sleepers are spread over so many event counts, so that a notification of one wakes few in vain.
+/// So many event counts are slept on.
 const EVENTS: usize = 8;
 /// Waiters that need no further block.
 const ROOM: usize = 16;
@@ -33,152 +33,18 @@ struct Header {
 // SAFETY: atomics of any value.
 unsafe impl Shared for Header {}
 
-const FREE: u64 = 0;
-/// `ticket | WAITING | owner`: in order of their tickets.
-const WAITING: u64 = 1;
-/// `limit | NOTIFIED | owner`: the owner has a notification, which was meant for a waiter with a ticket below the limit. Until it
-/// takes note of it, so when it dies, others may have it.
-const NOTIFIED: u64 = 2;
-/// The same when the owner has died: for whoever waits and is entitled.
-const ORPHAN: u64 = 3;
-
 #[derive(Debug)]
 pub(crate) struct ConditionKind {
     pub(crate) id: u32,
 }
 
-#[derive(Clone, Copy)]
-struct Waiters<'a> {
-    header: &'a Header,
-    slots: Slots<'a>,
-}
-
 fn waiters(view: View<'_>) -> Waiters<'_> {
     let header = view.get::<Header>();
-    let slots = Slots::new(view, &header.slots, size_of::<Header>());
-    Waiters { header, slots }
-}
-
-/// A waiter's word, which one it is, and its ticket.
-#[derive(Clone, Copy)]
-struct Waiter<'a> {
-    slot: &'a AtomicU64,
-    index: usize,
-    ticket: u64,
-}
-
-impl<'a> Waiters<'a> {
-    fn words(self) -> impl Iterator<Item = (usize, &'a AtomicU64, SlotWord)> {
-        let slots = self.slots.each().enumerate();
-        slots.map(|(index, slot)| (index, slot, SlotWord::of(slot)))
-    }
-
-    /// Enters a waiter: from now on notifications may be its.
-    fn enter(self, me: MemberId) -> Result<Waiter<'a>, Error> {
-        let ticket = self.header.tickets.fetch_add(1, Relaxed);
-        let mine = SlotWord::new(ticket, WAITING, me);
-        loop {
-            for (index, slot, word) in self.words() {
-                if word.state() == FREE && word.replace(slot, mine, AcqRel) {
-                    return Ok(Waiter {
-                        slot,
-                        index,
-                        ticket,
-                    });
-                }
-            }
-            // A notification of the dead that nobody is entitled to any more is no use.
-            let useless = self.words().find(|&(_, _, word)| {
-                word.state() == ORPHAN && !self.is_anybody_below(word.sequence())
-            });
-            match useless {
-                Some((_, slot, word)) => {
-                    word.replace(slot, word.next(FREE, 0), AcqRel);
-                }
-                None => self.slots.grow()?,
-            }
-        }
-    }
-
-    fn is_anybody_below(self, limit: u64) -> bool {
-        let entitled = |word: SlotWord| word.state() == WAITING && word.sequence() < limit;
-        self.words().any(|(_, _, word)| entitled(word))
-    }
-
-    /// Notifies `count` of those who wait now, the longest first.
-    fn notify(self, count: usize, arena: &Arena) {
-        let limit = self.header.tickets.load(Relaxed);
-        for _ in 0..count {
-            if !self.notify_first(limit, arena) {
-                return;
-            }
-        }
-    }
-
-    fn notify_first(self, limit: u64, arena: &Arena) -> bool {
-        loop {
-            let first = self
-                .words()
-                .filter(|(_, _, word)| word.state() == WAITING && word.sequence() < limit)
-                // Who is known to be dead needs none.
-                .filter(|(_, _, word)| arena.pid_of(word.owner()).is_some())
-                .min_by_key(|(_, _, word)| word.sequence());
-            let Some((index, slot, word)) = first else {
-                return false;
-            };
-            let notified = SlotWord::new(limit, NOTIFIED, word.owner());
-            // (N) pairs with (O).
-            if word.replace(slot, notified, AcqRel) {
-                self.header.notified[index % EVENTS].notify_all(arena.fences());
-                return true;
-            }
-        }
-    }
-
-    /// Looks whether the waiter has a notification, and takes note of it; or takes one that a dead member has left.
-    fn look(self, waiter: Waiter<'_>, is_dead: Option<&dyn Fn(MemberId) -> bool>) -> bool {
-        // (O) pairs with (N).
-        let mine = SlotWord::of(waiter.slot);
-        if mine.state() == NOTIFIED {
-            return self.take_note(waiter);
-        }
-        let left = self.words().find(|&(_, _, word)| {
-            let is_left = match word.state() {
-                ORPHAN => true,
-                NOTIFIED => is_dead.is_some_and(|is_dead| is_dead(word.owner())),
-                _ => false,
-            };
-            is_left && waiter.ticket < word.sequence()
-        });
-        let Some((_, slot, word)) = left else {
-            return false;
-        };
-        // First its own, then the other's: killed between, there is one too many and not one too few. So it is when somebody
-        // else was quicker with the other's.
-        let notified = SlotWord::new(word.sequence(), NOTIFIED, mine.owner());
-        if mine.replace(waiter.slot, notified, AcqRel) {
-            word.replace(slot, word.next(FREE, 0), AcqRel);
-        }
-        self.take_note(waiter)
-    }
-
-    /// The notification takes effect.
-    fn take_note(self, waiter: Waiter<'_>) -> bool {
-        let word = SlotWord::of(waiter.slot);
-        waiter.slot.store(word.next(FREE, 0).0, Release);
-        true
-    }
-
-    /// Ends a wait without a notification; false when there is one after all.
-    fn leave(self, waiter: Waiter<'_>) -> bool {
-        let word = SlotWord::of(waiter.slot);
-        word.state() == WAITING && word.replace(waiter.slot, word.next(FREE, 0), AcqRel)
-    }
-
-    fn wake_all(self, arena: &Arena) {
-        for event in &self.header.notified {
-            event.notify_all(arena.fences());
-        }
+    Waiters {
+        notified: &header.notified,
+        tickets: &header.tickets,
+        slots: Slots::new(view, &header.slots, size_of::<Header>()),
+        fences: view.arena.fences(),
     }
 }
 
@@ -192,22 +58,10 @@ impl Kind for ConditionKind {
     }
 
     fn repair(&self, object: View<'_>, dead: &Dead) {
-        let waiters = waiters(object);
-        for (_, slot, word) in waiters.words() {
-            if !dead.contains(word.owner().into()) {
-                continue;
-            }
-            let is_wanted = word.state() == NOTIFIED && waiters.is_anybody_below(word.sequence());
-            let new = if is_wanted {
-                SlotWord::new(word.sequence(), ORPHAN, 0)
-            } else {
-                word.next(FREE, 0)
-            };
-            if word.replace(slot, new, AcqRel) {
-                object.arena.count_repair();
-            }
+        let repaired = waiters(object).repair(|owner| dead.contains(owner.into()));
+        for _ in 0..repaired {
+            object.arena.count_repair();
         }
-        waiters.wake_all(object.arena);
     }
 
     fn visit(&self, object: View<'_>, block: &mut Visitor<'_>) {
@@ -289,19 +143,24 @@ impl LocalCondition {
 
     /// Notifies `count` of those who wait, the longest first.
     pub(crate) fn notify(&self, count: usize) {
-        self.waiters().notify(count, self.arena());
+        let is_gone = |owner| self.arena().pid_of(owner).is_none();
+        self.waiters().notify(count, is_gone);
+    }
+
+    /// Notifies everybody who waits.
+    pub(crate) fn notify_all(&self) {
+        self.waiters().notify_all();
     }
 
     /// How many wait, some of them perhaps dead.
     pub(crate) fn waiting(&self) -> usize {
-        let is_waiting = |(_, _, word): &(usize, &AtomicU64, SlotWord)| word.state() == WAITING;
-        self.waiters().words().filter(is_waiting).count()
+        self.waiters().count()
     }
 }
 
 impl Entered<'_> {
-    /// Waits for a notification; false when the time is over without one.
-    pub(crate) fn wait(self, deadline: Deadline) -> bool {
+    /// Waits for a notification; false when the time is over without one, and then the waiter is off the table.
+    pub(crate) fn wait(&self, deadline: Deadline) -> bool {
         let (waiters, arena) = (self.condition.waiters(), self.condition.arena());
         let is_dead = |owner| arena.is_dead(owner);
         let attempt = |slow: bool| {
@@ -314,7 +173,7 @@ impl Entered<'_> {
         };
         let wait = Wait {
             arena,
-            event: &waiters.header.notified[self.waiter.index % EVENTS],
+            event: waiters.event_of(self.waiter),
             spin: &self.condition.spin,
         };
         // No time at all still means one look.
@@ -322,6 +181,11 @@ impl Entered<'_> {
             true => wait.once(attempt),
             false => wait.until(deadline, || true, attempt),
         };
-        found.is_some() || !waiters.leave(self.waiter) && waiters.take_note(self.waiter)
+        found.is_some() || !waiters.leave(self.waiter)
+    }
+
+    /// Takes note of its notification, with its lock in hand: who dies before leaves the notification to another.
+    pub(crate) fn take_note(self) {
+        self.condition.waiters().take_note(self.waiter);
     }
 }

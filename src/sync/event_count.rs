@@ -27,6 +27,12 @@ impl EventCount {
         }
     }
 
+    /// In a model: somebody has died, and all sleeps end by their time limit.
+    #[cfg(all(test, loom))]
+    pub(crate) fn expire(&self) {
+        self.word.expire();
+    }
+
     /// Wakes one sleeper, after the caller has made something true that one can use. No system call when nobody sleeps.
     #[inline]
     pub(crate) fn notify_one(&self, fences: Fences) {

@@ -5,14 +5,14 @@
 //! 64   the items (128 when they are aligned so)
 //! ```
 
-use super::owner::Owners;
 use super::raw_lock::{LockWord, RawLock, Refused, Taken};
+use super::recursive::Recursive;
 use super::wait::Patience;
 use crate::arena::{self, Arena, Dead, Kind, Local, Object, ObjectSpec, OwnedBlock};
 use crate::arena::{Shared, View, Visitor};
 use crate::error::Error;
 use crate::os::clock::Deadline;
-use crate::primitive::{AtomicU32, AtomicU64};
+use crate::primitive::AtomicU64;
 use std::fmt;
 use std::marker::PhantomData;
 use std::ops::{Deref, DerefMut};
@@ -22,10 +22,8 @@ use zerocopy::{FromBytes, IntoBytes};
 
 #[repr(C, align(64))]
 pub(super) struct LockHeader {
-    raw: RawLock,
-    /// Of a recursive lock: how often its holder holds it, and how many of these it has left to `release`. Only the holder's.
-    pub(super) depth: AtomicU32,
-    pub(super) kept: AtomicU32,
+    /// Most locks are not taken more than once.
+    lock: Recursive,
     count: AtomicU64,
 }
 
@@ -50,7 +48,7 @@ impl Kind for LockKind {
 
     fn repair(&self, object: View<'_>, dead: &Dead) {
         let header = object.get::<LockHeader>();
-        if header.raw.repair(|owner| dead.contains(owner.into())) {
+        if header.lock.raw.repair(|owner| dead.contains(owner.into())) {
             object.arena.count_repair();
         }
     }
@@ -60,7 +58,7 @@ impl Kind for LockKind {
     fn destroy(&self, _: View<'_>, _: &mut dyn FnMut(OwnedBlock<'_>)) {}
 
     fn is_in_use(&self, object: View<'_>) -> bool {
-        let word = object.get::<LockHeader>().raw.load();
+        let word = object.get::<LockHeader>().lock.raw.load();
         word.owner() == object.arena.me() && !word.is_forgotten()
     }
 }
@@ -108,14 +106,15 @@ impl LocalLock {
     }
 
     #[inline]
-    pub(super) fn header(&self) -> &LockHeader {
+    fn inner(&self) -> &Recursive {
         // SAFETY: it lies in the object, which `object` keeps.
-        unsafe { &*self.header }
+        let header = unsafe { &*self.header };
+        &header.lock
     }
 
     #[inline]
-    pub(super) fn raw(&self) -> &RawLock {
-        &self.header().raw
+    fn raw(&self) -> &RawLock {
+        &self.inner().raw
     }
 
     /// Takes the lock. The caller is a member of the family.
@@ -126,67 +125,31 @@ impl LocalLock {
 
     /// Takes the lock, once more if the calling thread has it. The caller is a member of the family.
     pub(crate) fn lock_recursively(&self, deadline: Deadline) -> Result<Taken, Refused> {
-        let depth = &self.header().depth;
-        let word = self.raw().load();
-        if word.is_of(Owners::me(self.arena())) {
-            let deeper = depth.load(Relaxed).checked_add(1);
-            depth.store(deeper.expect("fewer guards than 2^32"), Relaxed);
-            return Ok(word.outcome());
-        }
-        let taken = self.lock(deadline)?;
-        // Whatever a dead holder left there.
-        depth.store(1, Relaxed);
-        self.header().kept.store(0, Relaxed);
-        Ok(taken)
+        self.inner().lock(self.arena(), &self.patience, deadline)
     }
 
     /// Gives up one of the times that the calling thread has taken the lock; with the last one it is free.
     pub(crate) fn unlock_once(&self) {
-        let depth = self.header().depth.load(Relaxed) - 1;
-        self.header().depth.store(depth, Relaxed);
-        if depth == 0 {
-            self.raw().unlock(self.arena().fences());
-        }
+        self.inner().unlock_once(self.arena().fences());
     }
 
     /// Gives up all the times that the calling thread has taken the lock for as long as `meanwhile` takes, and takes it as often
     /// again: how it was found then.
     pub(crate) fn suspend_whole<R>(&self, meanwhile: impl FnOnce() -> R) -> (Taken, R) {
-        let header = self.header();
-        let (depth, kept) = (header.depth.load(Relaxed), header.kept.load(Relaxed));
-        self.raw().unlock(self.arena().fences());
+        let depth = self.inner().unlock_whole(self.arena().fences());
         let result = meanwhile();
-        let taken = self.lock_again();
-        header.depth.store(depth, Relaxed);
-        header.kept.store(kept, Relaxed);
+        let taken = self.inner().lock_whole(depth, self.arena(), &self.patience);
         (taken, result)
-    }
-
-    fn lock_again(&self) -> Taken {
-        loop {
-            // The caller does not hold it.
-            if let Ok(taken) = self.lock(Deadline::NEVER) {
-                return taken;
-            }
-        }
     }
 
     /// Leaves one of these times to [`release_kept`](Self::release_kept).
     pub(crate) fn keep_once(&self) {
-        let kept = &self.header().kept;
-        kept.store(kept.load(Relaxed) + 1, Relaxed);
+        self.inner().keep_once();
     }
 
     /// Gives up one that was left; false when there is none, or the lock is another thread's.
     pub(crate) fn release_kept(&self) -> bool {
-        let header = self.header();
-        let kept = header.kept.load(Relaxed);
-        if !self.raw().load().is_of(Owners::me(self.arena())) || kept == 0 {
-            return false;
-        }
-        header.kept.store(kept - 1, Relaxed);
-        self.unlock_once();
-        true
+        self.inner().release_kept(self.arena())
     }
 
     /// Says that what the lock guards is what it should be. The caller holds it.
@@ -457,7 +420,8 @@ impl<D: ?Sized> DataGuard<'_, D> {
         let local = self.local;
         local.raw().unlock(local.arena().fences());
         let result = meanwhile();
-        (local.lock_again(), result)
+        let taken = local.raw().lock_again(local.arena(), &local.patience);
+        (taken, result)
     }
 
     /// Leaves it locked, for anybody to release.

@@ -9,18 +9,25 @@ mod event_count;
 mod locked;
 mod owner;
 mod permits;
+mod places;
 mod raw_lock;
+mod recursive;
 mod semaphore;
 mod slots;
 mod wait;
 mod waitable;
+mod waiters;
 
 #[cfg(all(test, loom))]
 mod models {
+    mod barrier;
+    mod condition;
     mod event;
     mod event_count;
+    mod parties;
     mod permits;
     mod raw_lock;
+    mod recursive;
 }
 
 pub(crate) use barrier::{BarrierKind, LocalBarrier, NotMet};

@@ -4,7 +4,7 @@
 use super::slots::{SlotWord, Slots};
 use crate::arena::MemberId;
 use crate::primitive::AtomicU64;
-use std::sync::atomic::Ordering::{Acquire, Release};
+use std::sync::atomic::Ordering::{AcqRel, Release};
 
 /// No permit: room for one.
 const ABSENT: u64 = 0;
@@ -29,8 +29,8 @@ impl<'a> Permits<'a> {
     #[inline]
     pub(super) fn take_this(slot: &AtomicU64, me: MemberId) -> Option<&AtomicU64> {
         let word = SlotWord::of(slot);
-        // (P) pairs with (V).
-        let taken = word.state() == FREE && word.replace(slot, word.next(HELD, me), Acquire);
+        // (P) pairs with (V). Release for who asks whether the owner lives: whose number it is, is settled before the question.
+        let taken = word.state() == FREE && word.replace(slot, word.next(HELD, me), AcqRel);
         taken.then_some(slot)
     }
 
@@ -52,7 +52,7 @@ impl<'a> Permits<'a> {
             let mut sum = 0_u64;
             for slot in self.0.each_from(from) {
                 let word = SlotWord::of(slot);
-                let order = if to == HELD { Acquire } else { Release };
+                let order = if to == HELD { AcqRel } else { Release };
                 if word.state() == state && word.replace(slot, word.next(to, owner), order) {
                     return Some(slot);
                 }
@@ -82,7 +82,7 @@ impl<'a> Permits<'a> {
                 living.push(word.owner());
                 return false;
             }
-            word.replace(slot, word.next(HELD, me), Acquire)
+            word.replace(slot, word.next(HELD, me), AcqRel)
         })
     }
 

@@ -6,7 +6,7 @@ use super::wait::{Patience, SLICE};
 use crate::arena::{MEMBER_BITS, MemberId, Shared};
 use crate::os::clock::Deadline;
 use crate::primitive::{AtomicU64, Fences, FutexWord};
-use std::sync::atomic::Ordering::{Acquire, Relaxed, Release};
+use std::sync::atomic::Ordering::{AcqRel, Acquire, Relaxed, Release};
 use std::time::{Duration, Instant};
 
 /// `sequence:26 | thread:22 | owner:12 | flags:4`. The sequence rises whenever the lock is taken, so that a word that a slow
@@ -146,12 +146,18 @@ impl RawLock {
         LockWord(self.word.load(Relaxed))
     }
 
+    /// The word for who is about to ask whether its owner lives. (Q) pairs with (L): whose number it is, is settled before the
+    /// question; numbers of the dead are used again.
+    fn load_to_ask(&self) -> LockWord {
+        LockWord(self.word.load(Acquire))
+    }
+
     /// Takes a free lock.
     #[inline]
     fn take(&self, seen: LockWord, me: Me) -> Option<Taken> {
         let mine = seen.taken(me);
-        // (L) pairs with (U).
-        let swapped = self.word.compare_exchange(seen.0, mine.0, Acquire, Relaxed);
+        // (L) pairs with (U); Release for (Q).
+        let swapped = self.word.compare_exchange(seen.0, mine.0, AcqRel, Relaxed);
         swapped.is_ok().then(|| mine.outcome())
     }
 
@@ -169,6 +175,15 @@ impl RawLock {
             }
         }
         self.lock_slowly(owners, me, patience, deadline)
+    }
+
+    /// For one who gave it up for a while, and does not hold it.
+    pub(crate) fn lock_again(&self, owners: &impl Owners, patience: &Patience) -> Taken {
+        loop {
+            if let Ok(taken) = self.lock(owners, patience, Deadline::NEVER) {
+                return taken;
+            }
+        }
     }
 
     #[cold]
@@ -193,7 +208,7 @@ impl RawLock {
         let mut slept = false;
         let mut announced = false;
         loop {
-            let seen = self.load();
+            let seen = self.load_to_ask();
             let taken = if seen.is_free() {
                 self.take(seen, me)
             } else if slow && owners.is_dead(seen.owner()) {
@@ -242,7 +257,7 @@ impl RawLock {
     /// Takes the lock of a dead member.
     fn take_over(&self, seen: LockWord, me: Me) -> Option<Taken> {
         let mine = LockWord(seen.taken(me).0 | DIED);
-        let swapped = self.word.compare_exchange(seen.0, mine.0, Acquire, Relaxed);
+        let swapped = self.word.compare_exchange(seen.0, mine.0, AcqRel, Relaxed);
         swapped.is_ok().then_some(Taken::OwnerDied)
     }
 
@@ -327,7 +342,7 @@ impl RawLock {
     /// Frees the lock if its holder is among the dead, and says so to the next one. Wakes all who sleep, also otherwise: the
     /// dead may have been the one whom the last wake-up went to.
     pub(crate) fn repair(&self, is_dead: impl Fn(MemberId) -> bool) -> bool {
-        let seen = self.load();
+        let seen = self.load_to_ask();
         let repaired = !seen.is_free() && is_dead(seen.owner()) && {
             let free = LockWord(seen.freed().0 | DIED);
             let swapped = self.word.compare_exchange(seen.0, free.0, Relaxed, Relaxed);

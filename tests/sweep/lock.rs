@@ -323,7 +323,7 @@ impl Orphan {
     }
 }
 
-fn await_zombie(pid: u32) {
+pub fn await_zombie(pid: u32) {
     let path = format!("/proc/{pid}/stat");
     while std::fs::read_to_string(&path).is_ok_and(|stat| !stat.contains(") Z ")) {
         thread::sleep(Duration::from_micros(100));

@@ -16,20 +16,20 @@ use crate::sweep::{Corpse, Outcome, Sweep, alone};
 use crate::victim::marked;
 
 /// Something shared, and threads of the survivors that sleep for it.
-struct World<T> {
-    shared: T,
+pub struct World<T> {
+    pub shared: T,
     sleepers: Vec<JoinHandle<bool>>,
 }
 
 impl<T: Clone + Send + 'static> World<T> {
-    fn new(shared: T) -> World<T> {
+    pub fn new(shared: T) -> World<T> {
         World {
             shared,
             sleepers: Vec::new(),
         }
     }
 
-    fn with_sleeper(mut self, wait: fn(T) -> bool) -> World<T> {
+    pub fn with_sleeper(mut self, wait: fn(T) -> bool) -> World<T> {
         let shared = self.shared.clone();
         let (send, receive) = mpsc::channel();
         self.sleepers.push(thread::spawn(move || {
@@ -43,7 +43,7 @@ impl<T: Clone + Send + 'static> World<T> {
     }
 
     /// What each sleeper found. All must come back.
-    fn woken(self) -> Vec<bool> {
+    pub fn woken(self) -> Vec<bool> {
         let start = Instant::now();
         while self.sleepers.iter().any(|sleeper| !sleeper.is_finished()) {
             assert!(start.elapsed() < LONG, "a sleeper was not woken");
@@ -56,18 +56,18 @@ impl<T: Clone + Send + 'static> World<T> {
     }
 }
 
-struct Case<T: 'static> {
-    name: &'static str,
-    setup: fn() -> World<T>,
-    victim: fn(T),
-    unblock: Option<fn(&T)>,
-    steady: bool,
-    check: fn(World<T>, Corpse) -> Outcome,
-    whole: Outcome,
+pub struct Case<T: 'static> {
+    pub name: &'static str,
+    pub setup: fn() -> World<T>,
+    pub victim: fn(T),
+    pub unblock: Option<fn(&T)>,
+    pub steady: bool,
+    pub check: fn(World<T>, Corpse) -> Outcome,
+    pub whole: Outcome,
 }
 
 impl<T: Clone + Send + Serialize + DeserializeOwned + 'static> Case<T> {
-    fn run(self) {
+    pub fn run(self) {
         let unblock = self.unblock;
         let unblock = unblock.map(|unblock| move |world: &mut World<T>| unblock(&world.shared));
         let victim = self.victim;
@@ -314,9 +314,9 @@ fn an_event_that_somebody_sleeps_for() {
     .run();
 }
 
-type Place = (Lock<u64>, Condition);
+pub type Place = (Lock<u64>, Condition);
 
-fn place() -> Place {
+pub fn place() -> Place {
     (
         Lock::new(0).expect("a lock"),
         Condition::new().expect("a condition"),
@@ -324,7 +324,7 @@ fn place() -> Place {
 }
 
 /// Waits until the number is not zero, and takes one from it.
-fn take_one((lock, condition): Place) -> bool {
+pub fn take_one((lock, condition): Place) -> bool {
     let guard = match lock.lock_timeout(LONG) {
         Ok(guard) => guard,
         Err(error) => error.into_guard().expect("the lock"),
@@ -340,7 +340,7 @@ fn take_one((lock, condition): Place) -> bool {
     found
 }
 
-fn add_one((lock, condition): &Place) {
+pub fn add_one((lock, condition): &Place) {
     let mut guard = match lock.lock_timeout(LONG) {
         Ok(guard) => guard,
         Err(error) => error.into_guard().expect("the lock"),
@@ -402,14 +402,14 @@ fn a_waiter_that_dies_swallows_no_notification() {
 }
 
 impl World<Place> {
-    fn with_sleeper_at_will(mut self, wait: fn(Place) -> bool) -> Self {
+    pub fn with_sleeper_at_will(mut self, wait: fn(Place) -> bool) -> Self {
         let shared = self.shared.clone();
         self.sleepers.push(thread::spawn(move || wait(shared)));
         self
     }
 }
 
-fn meets(barrier: &Barrier) {
+pub fn meets(barrier: &Barrier) {
     let other = {
         let barrier = barrier.clone();
         thread::spawn(move || barrier.wait_timeout(LONG))

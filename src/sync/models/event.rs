@@ -1,13 +1,12 @@
 //! Models of the event: nobody who waited when it was set goes on waiting, and what was done before is seen.
 
-use crate::primitive::{AtomicU64, Fences};
+use super::parties::{Deaths, FENCES, at_each_write, model};
+use crate::primitive::AtomicU64;
 use crate::sync::event::Flag;
 use loom::sync::Arc;
 use loom::thread;
 use std::sync::atomic::Ordering::Relaxed;
 use std::time::Duration;
-
-const FENCES: Fences = Fences::Symmetric;
 
 struct Shared {
     flag: Flag,
@@ -37,7 +36,7 @@ impl Shared {
 
 #[test]
 fn loom_event_wakes_all() {
-    loom::model(|| {
+    model(|| {
         let shared = Shared::new();
         let waiters = [(); 2].map(|()| {
             let shared = shared.clone();
@@ -54,7 +53,7 @@ fn loom_event_wakes_all() {
 /// Set and cleared at once: whoever has seen it clear before goes on.
 #[test]
 fn loom_event_that_is_cleared_at_once() {
-    loom::model(|| {
+    model(|| {
         let shared = Shared::new();
         let waiter = {
             let shared = shared.clone();
@@ -70,5 +69,38 @@ fn loom_event_that_is_cleared_at_once() {
         clearing.join().unwrap();
         waiter.join().unwrap();
         assert_eq!(shared.flag.load() & 1, 0);
+    });
+}
+
+/// Killed between: what is set is seen, and what is not set can be.
+#[test]
+fn loom_event_dead_setter() {
+    at_each_write(|victim| {
+        let shared = Shared::new();
+        let deaths = Arc::new(Deaths::new());
+        shared.data.store(1, Relaxed);
+        let setting = {
+            let (shared, deaths) = (shared.clone(), deaths.clone());
+            thread::spawn(move || {
+                let bury = || {
+                    deaths.add(1);
+                    shared.flag.changed().expire();
+                };
+                victim.live(|| shared.flag.set(FENCES), bury).is_some()
+            })
+        };
+        loop {
+            let key = shared.flag.changed().prepare(FENCES);
+            let died = deaths.have(1);
+            if shared.flag.was_set_since(0) || died {
+                break;
+            }
+            shared.flag.changed().sleep(key, Duration::ZERO);
+        }
+        if setting.join().unwrap() {
+            assert!(shared.flag.was_set_since(0));
+        }
+        shared.flag.set(FENCES);
+        shared.wait(0);
     });
 }

@@ -1,14 +1,20 @@
 //! Models of permits: never more at a time than there are, none lost, none found missing that was always there.
 
+use super::parties::{Deaths, FENCES, at_each_write, model};
+use crate::arena::MemberId;
 use crate::primitive::AtomicU64;
+use crate::sync::EventCount;
 use crate::sync::permits::Permits;
 use crate::sync::slots::Slots;
 use loom::cell::UnsafeCell;
 use loom::sync::Arc;
 use loom::thread;
+use std::time::Duration;
 
 struct Shared {
     words: Vec<AtomicU64>,
+    available: EventCount,
+    deaths: Deaths,
     data: UnsafeCell<u32>,
 }
 
@@ -17,6 +23,8 @@ impl Shared {
         let words: Vec<_> = (0..room).map(|_| AtomicU64::new(0)).collect();
         let shared = Shared {
             words,
+            available: EventCount::new(),
+            deaths: Deaths::new(),
             data: UnsafeCell::new(0),
         };
         shared.permits().init(permits);
@@ -25,6 +33,37 @@ impl Shared {
 
     fn permits(&self) -> Permits<'_> {
         Permits(Slots::fixed(&self.words))
+    }
+
+    /// As `LocalSemaphore::acquire`, without end.
+    fn acquire(&self, me: MemberId) -> &AtomicU64 {
+        loop {
+            let key = self.available.prepare(FENCES);
+            let over = || {
+                self.permits()
+                    .take_over(me, |member| self.deaths.have(member))
+            };
+            if let Some(slot) = self.permits().take(me, 0).or_else(over) {
+                return slot;
+            }
+            self.available.sleep(key, Duration::ZERO);
+        }
+    }
+
+    fn give_back(&self, slot: &AtomicU64) {
+        Permits::give_back(slot);
+        self.available.notify_one(FENCES);
+    }
+
+    fn cycle(&self, me: MemberId) {
+        let slot = self.acquire(me);
+        self.raise();
+        self.give_back(slot);
+    }
+
+    fn bury(&self, member: MemberId) {
+        self.deaths.add(member);
+        self.available.expire();
     }
 
     fn raise(&self) {
@@ -37,7 +76,7 @@ impl Shared {
 
 #[test]
 fn loom_permit_is_one_persons_at_a_time() {
-    loom::model(|| {
+    model(|| {
         let shared = Shared::new(1, 1);
         let others = [1, 2].map(|me| {
             let shared = shared.clone();
@@ -62,7 +101,7 @@ fn loom_permit_is_one_persons_at_a_time() {
 /// Two permits for two: each finds one, wherever the other is.
 #[test]
 fn loom_permit_that_is_always_there_is_found() {
-    loom::model(|| {
+    model(|| {
         let shared = Shared::new(2, 2);
         let other = {
             let shared = shared.clone();
@@ -83,7 +122,7 @@ fn loom_permit_that_is_always_there_is_found() {
 /// What a dead member held goes to one: to who takes it over, or to who finds it repaired.
 #[test]
 fn loom_permit_of_the_dead_comes_back_once() {
-    loom::model(|| {
+    model(|| {
         let shared = Shared::new(1, 1);
         shared.permits().take(1, 0).expect("the only one");
         shared.raise();
@@ -109,7 +148,7 @@ fn loom_permit_of_the_dead_comes_back_once() {
 /// Permits that are made nobody's leave room for as many.
 #[test]
 fn loom_permit_forgotten_is_added_again() {
-    loom::model(|| {
+    model(|| {
         let shared = Shared::new(1, 1);
         let slot = shared.permits().take(1, 0).expect("the only one");
         shared.raise();
@@ -128,5 +167,148 @@ fn loom_permit_forgotten_is_added_again() {
         assert!(added);
         shared.permits().take(2, 0).expect("it was added");
         shared.raise();
+    });
+}
+
+/// One permit, three who want it and sleep for it.
+#[test]
+fn loom_permit_wakes_who_sleeps_for_it() {
+    model(|| {
+        let shared = Shared::new(1, 1);
+        let others = [1, 2].map(|me| {
+            let shared = shared.clone();
+            thread::spawn(move || shared.cycle(me))
+        });
+        shared.cycle(3);
+        for other in others {
+            other.join().unwrap();
+        }
+        assert_eq!(shared.permits().count(), 1);
+    });
+}
+
+/// One that is added is as good as one that is given back.
+#[test]
+fn loom_permit_added_wakes_who_sleeps_for_it() {
+    model(|| {
+        let shared = Shared::new(2, 0);
+        let others = [1, 2].map(|me| {
+            let shared = shared.clone();
+            thread::spawn(move || {
+                shared.acquire(me);
+                // SAFETY: nobody changes it any more, once there is a permit; loom checks it.
+                shared.data.with(|data| assert_eq!(unsafe { *data }, 1));
+            })
+        });
+        shared.raise();
+        for _ in 0..2 {
+            assert!(shared.permits().add());
+            shared.available.notify_one(FENCES);
+        }
+        for other in others {
+            other.join().unwrap();
+        }
+    });
+}
+
+/// One of three is killed anywhere between; the others have the permit one after the other.
+#[test]
+fn loom_permit_of_a_dead_holder_or_sleeper() {
+    at_each_write(|victim| {
+        let shared = Shared::new(1, 1);
+        let dying = {
+            let shared = shared.clone();
+            thread::spawn(move || {
+                victim.live(|| shared.cycle(1), || shared.bury(1));
+            })
+        };
+        shared.cycle(2);
+        dying.join().unwrap();
+        shared.cycle(3);
+        assert_eq!(shared.permits().count(), 1);
+    });
+}
+
+/// Who takes it over from the dead is killed, and so is who collects.
+#[test]
+fn loom_permit_of_a_dead_heir_or_collector() {
+    for collects in [false, true] {
+        at_each_write(move |victim| {
+            let shared = Shared::new(1, 1);
+            shared.permits().take(1, 0).expect("the only one");
+            shared.raise();
+            shared.bury(1);
+            let dying = {
+                let shared = shared.clone();
+                thread::spawn(move || {
+                    let work = || match collects {
+                        true => _ = shared.permits().repair(|member| member == 1),
+                        false => shared.cycle(2),
+                    };
+                    victim.live(work, || shared.bury(2));
+                })
+            };
+            shared.cycle(3);
+            dying.join().unwrap();
+            shared.cycle(4);
+            assert_eq!(shared.permits().count(), 1);
+        });
+    }
+}
+
+/// Who has a permit that was collected sees what the dead one did.
+#[test]
+fn loom_permit_collected_passes_on_what_was_done() {
+    model(|| {
+        let shared = Shared::new(1, 1);
+        let dying = {
+            let shared = shared.clone();
+            thread::spawn(move || {
+                let slot = shared.permits().take(1, 0);
+                if slot.is_some() {
+                    shared.raise();
+                }
+                shared.deaths.add(1);
+            })
+        };
+        let collecting = {
+            let shared = shared.clone();
+            thread::spawn(move || shared.permits().repair(|member| shared.deaths.have(member)))
+        };
+        if shared.permits().take(2, 0).is_some() {
+            shared.raise();
+        }
+        dying.join().unwrap();
+        collecting.join().unwrap();
+    });
+}
+
+/// Whoever has seen the word of a dead member is slow: meanwhile the permit is a new member's with the same number.
+#[test]
+fn loom_permit_of_a_new_member_with_a_dead_ones_number() {
+    model(|| {
+        let shared = Shared::new(1, 1);
+        shared.permits().take(1, 0).expect("the only one");
+        shared.bury(1);
+        let slow = {
+            let shared = shared.clone();
+            thread::spawn(move || {
+                let over = shared
+                    .permits()
+                    .take_over(2, |member| shared.deaths.have(member));
+                if let Some(slot) = over {
+                    shared.raise();
+                    shared.give_back(slot);
+                }
+            })
+        };
+        shared.permits().repair(|member| member == 1);
+        shared.deaths.remove(1);
+        if let Some(slot) = shared.permits().take(1, 0) {
+            shared.raise();
+            shared.give_back(slot);
+        }
+        slow.join().unwrap();
+        assert_eq!(shared.permits().count(), 1);
     });
 }

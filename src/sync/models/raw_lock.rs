@@ -1,23 +1,21 @@
 //! Models of the lock: exclusion, what its holders pass on to each other, wake-ups, and deaths.
 
+use super::parties::{Deaths, FENCES, at_each_write, large_model, model};
 use crate::arena::MemberId;
 use crate::os::clock::Deadline;
-use crate::primitive::{AtomicU64, Fences};
+use crate::primitive::Fences;
 use crate::sync::owner::{Me, Owners};
 use crate::sync::raw_lock::{RawLock, Refused, Taken};
 use crate::sync::wait::Patience;
 use loom::cell::UnsafeCell;
 use loom::sync::Arc;
 use loom::thread;
-use std::sync::atomic::Ordering::{AcqRel, Acquire};
-
-const FENCES: Fences = Fences::Symmetric;
 
 struct Shared {
     lock: RawLock,
     /// What it guards: loom says when two are at it.
     data: UnsafeCell<u32>,
-    dead: AtomicU64,
+    deaths: Deaths,
 }
 
 /// One member with one thread.
@@ -40,7 +38,7 @@ impl Owners for Member {
     }
 
     fn is_dead(&self, member: MemberId) -> bool {
-        self.shared.dead.load(Acquire) & 1 << member != 0
+        self.shared.deaths.have(member)
     }
 }
 
@@ -68,7 +66,7 @@ impl Member {
 
     /// Ends here, whatever it holds.
     fn die(&self) {
-        self.shared.dead.fetch_or(1 << self.id, AcqRel);
+        self.shared.deaths.add(self.id);
         self.shared.lock.expire();
     }
 }
@@ -77,7 +75,7 @@ fn members<const N: usize>() -> [Member; N] {
     let shared = Arc::new(Shared {
         lock: RawLock::new(),
         data: UnsafeCell::new(0),
-        dead: AtomicU64::new(0),
+        deaths: Deaths::new(),
     });
     std::array::from_fn(|i| Member {
         shared: shared.clone(),
@@ -96,16 +94,9 @@ fn settled(member: &Member, count: u32) -> Taken {
     taken
 }
 
-/// For three at a time: 3 preemptions take minutes here.
-fn model_of_three(f: impl Fn() + Sync + Send + 'static) {
-    let mut builder = loom::model::Builder::new();
-    builder.preemption_bound = builder.preemption_bound.map(|bound| bound.min(2));
-    builder.check(f);
-}
-
 #[test]
 fn loom_lock_one_at_a_time() {
-    loom::model(|| {
+    model(|| {
         let [a, b] = members();
         let other = thread::spawn(move || {
             b.count();
@@ -119,7 +110,7 @@ fn loom_lock_one_at_a_time() {
 
 #[test]
 fn loom_lock_wakes_all_one_after_the_other() {
-    model_of_three(|| {
+    large_model(|| {
         let [a, b, c] = members();
         let others = [b, c].map(|member| thread::spawn(move || member.count()));
         a.count();
@@ -132,7 +123,7 @@ fn loom_lock_wakes_all_one_after_the_other() {
 
 #[test]
 fn loom_lock_that_cannot_be_had_now() {
-    loom::model(|| {
+    model(|| {
         let [a, b, c] = members();
         let trying = thread::spawn(move || match b.lock_until(Deadline::NOW) {
             Ok(_) => {
@@ -155,7 +146,7 @@ fn loom_lock_that_cannot_be_had_now() {
 
 #[test]
 fn loom_lock_left_locked_is_released_once() {
-    loom::model(|| {
+    model(|| {
         let [a, b, c] = members();
         a.lock();
         a.raise();
@@ -175,7 +166,7 @@ fn loom_lock_left_locked_is_released_once() {
 
 #[test]
 fn loom_lock_of_a_dead_member_is_taken_over_once() {
-    model_of_three(|| {
+    large_model(|| {
         let [a, b, c] = members();
         let others = [b, c].map(|member| {
             thread::spawn(move || {
@@ -208,7 +199,7 @@ fn loom_lock_of_a_dead_member_is_taken_over_once() {
 /// Whoever collects what the dead left frees the lock while others find out themselves.
 #[test]
 fn loom_lock_repaired_while_others_take_it_over() {
-    loom::model(|| {
+    model(|| {
         let [a, b, c] = members();
         a.lock();
         a.raise();
@@ -230,7 +221,7 @@ fn loom_lock_repaired_while_others_take_it_over() {
 /// The one that was woken dies before it takes the lock: the other sleeper finds it free after its time.
 #[test]
 fn loom_lock_wake_up_of_a_dead_member_is_not_missed() {
-    loom::model(|| {
+    model(|| {
         let [a, b, c] = members();
         a.lock();
         let other = thread::spawn(move || b.count());
@@ -243,5 +234,88 @@ fn loom_lock_wake_up_of_a_dead_member_is_not_missed() {
         dying.join().unwrap();
         other.join().unwrap();
         assert_eq!(settled(&a, 2), Taken::Sound);
+    });
+}
+
+/// Killed anywhere from before it wants the lock until after it has released it. Two others have it then, and the first of
+/// them is told if it died with it.
+#[test]
+fn loom_lock_of_a_member_that_dies_anywhere() {
+    at_each_write(|victim| {
+        let [a, b, c] = members();
+        let dying = thread::spawn(move || victim.live(|| a.count(), || a.die()).is_none());
+        let told = [&b, &c].map(|member| {
+            let taken = member.lock();
+            member.raise();
+            if taken == Taken::OwnerDied {
+                member.shared.lock.mark_consistent();
+            }
+            member.shared.lock.unlock(FENCES);
+            taken == Taken::OwnerDied
+        });
+        assert!(dying.join().unwrap() || told == [false; 2]);
+        assert!(told != [true; 2], "one death");
+    });
+}
+
+/// Who repairs a dead one's lock, takes it over or releases what was left locked is killed on the way.
+#[test]
+fn loom_lock_of_a_dead_repairer() {
+    for which in 0..3 {
+        at_each_write(move |victim| {
+            let [a, b, c] = members();
+            a.lock();
+            a.raise();
+            match which {
+                0 => a.shared.lock.forget(),
+                _ => a.die(),
+            }
+            let dying = thread::spawn(move || {
+                let work = || match which {
+                    0 => assert!(b.shared.lock.release_forgotten(FENCES)),
+                    1 => _ = b.shared.lock.repair(|member| member == 1),
+                    _ => b.count(),
+                };
+                victim.live(work, || b.die()).is_some()
+            });
+            let taken = match which {
+                0 => {
+                    if !dying.join().unwrap() {
+                        c.shared.lock.release_forgotten(FENCES);
+                    }
+                    c.lock()
+                }
+                _ => {
+                    let taken = c.lock();
+                    c.raise();
+                    c.shared.lock.unlock(FENCES);
+                    dying.join().unwrap();
+                    assert_eq!(c.lock(), taken, "nobody has said that it is consistent");
+                    taken
+                }
+            };
+            assert_eq!(taken == Taken::OwnerDied, which != 0);
+            c.raise();
+        });
+    }
+}
+
+/// Whoever has seen the word of a dead member is slow: meanwhile the lock is taken over, and then it is a new member's with the same
+/// number. That one is not robbed of it.
+#[test]
+fn loom_lock_of_a_new_member_with_a_dead_ones_number() {
+    model(|| {
+        let [a, b, c] = members();
+        a.lock();
+        a.raise();
+        a.die();
+        let slow = thread::spawn(move || c.count());
+        b.lock();
+        b.shared.lock.mark_consistent();
+        b.shared.lock.unlock(FENCES);
+        a.shared.deaths.remove(1);
+        a.count();
+        slow.join().unwrap();
+        settled(&b, 3);
     });
 }
