@@ -17,8 +17,8 @@ use std::time::Duration;
 ///
 /// A handle is cheap to clone, and can be an argument of a process or part of a message. When a party's time is over, somebody
 /// calls [`abort`](Self::abort), or a process dies inside a wait, the barrier is broken: all who wait and all who come are told so,
-/// until somebody calls [`reset`](Self::reset). A death is noticed within 100 ms. A process that dies before it comes, or after the
-/// parties have met, breaks nothing.
+/// until somebody calls [`reset`](Self::reset). A death is noticed within 100 ms; who comes as the last one before that has met the dead
+/// one. A process that dies before it comes, or after the parties have met, breaks nothing.
 ///
 /// ```
 /// use multiprocess::{Array, Barrier, spawn};

@@ -123,7 +123,8 @@ impl<T> Lock<T> {
     /// Takes the lock if nobody holds it, or only a dead process does.
     ///
     /// # Errors
-    /// As [`lock`](Self::lock), and [`LockError::WouldBlock`].
+    /// As [`lock`](Self::lock), and [`LockError::WouldBlock`]. The caller's own lock is a [`LockError::Deadlock`] here too: trying again
+    /// is of no use.
     #[inline]
     pub fn try_lock(&self) -> Result<Guard<'_, T>, LockError<Guard<'_, T>>> {
         self.lock_until(Deadline::NOW)

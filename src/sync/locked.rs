@@ -8,7 +8,7 @@
 use super::raw_lock::{LockWord, RawLock, Refused, Taken};
 use super::recursive::Recursive;
 use super::wait::Patience;
-use crate::arena::{self, Arena, Dead, Kind, Local, Object, ObjectSpec, OwnedBlock};
+use crate::arena::{self, Arena, Dead, Kind, Local, MemberId, Object, ObjectSpec, OwnedBlock};
 use crate::arena::{Shared, View, Visitor};
 use crate::error::Error;
 use crate::os::clock::Deadline;
@@ -48,7 +48,8 @@ impl Kind for LockKind {
 
     fn repair(&self, object: View<'_>, dead: &Dead) {
         let header = object.get::<LockHeader>();
-        if header.lock.raw.repair(|owner| dead.contains(owner.into())) {
+        let is_dead = |owner: MemberId| dead.contains(owner.into());
+        if header.lock.raw.repair(is_dead, object.arena.fences()) {
             object.arena.count_repair();
         }
     }

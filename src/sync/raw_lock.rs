@@ -313,7 +313,8 @@ impl RawLock {
 
     /// Says that the data of the caller's lock is what it should be.
     pub(crate) fn mark_consistent(&self) {
-        self.word.store(self.load().0 & !DIED, Relaxed);
+        // Release for (Q), like every word with an owner.
+        self.word.store(self.load().0 & !DIED, Release);
     }
 
     /// The caller leaves its lock locked, for anybody to release.
@@ -341,13 +342,16 @@ impl RawLock {
 
     /// Frees the lock if its holder is among the dead, and says so to the next one. Wakes all who sleep, also otherwise: the
     /// dead may have been the one whom the last wake-up went to.
-    pub(crate) fn repair(&self, is_dead: impl Fn(MemberId) -> bool) -> bool {
+    pub(crate) fn repair(&self, is_dead: impl Fn(MemberId) -> bool, fences: Fences) -> bool {
         let seen = self.load_to_ask();
         let repaired = !seen.is_free() && is_dead(seen.owner()) && {
             let free = LockWord(seen.freed().0 | DIED);
-            let swapped = self.word.compare_exchange(seen.0, free.0, Relaxed, Relaxed);
+            // Release: it passes on what the dead one did.
+            let swapped = self.word.compare_exchange(seen.0, free.0, Release, Relaxed);
             swapped.is_ok()
         };
+        // (S), before the word is set: who sets it later sees the lock free.
+        fences.light();
         // Who was about to sleep sees another word; who finds the lock held says again that it sleeps.
         self.sleepers.word().store(NONE, Relaxed);
         self.sleepers.wake(u32::MAX);

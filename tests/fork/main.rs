@@ -3,6 +3,7 @@
 
 #![allow(unsafe_code, reason = "to fork as other code would")]
 
+mod locks;
 mod pipes;
 
 use std::io::{Read, Write};
@@ -29,6 +30,10 @@ fn main() {
     // Ends this process when a test hangs. Its daemons end with it.
     // SAFETY: sets a timer of this process.
     unsafe { libc::alarm(LONG.as_secs() as u32) };
+    use locks::{
+        a_copy_is_another_holder, a_foreign_fork_holds_nothing,
+        a_process_that_holds_a_lock_is_not_copied,
+    };
     let tests: &[(&str, fn())] = &tests![
         a_closure_may_capture_anything,
         arguments_take_their_usual_way,
@@ -36,6 +41,9 @@ fn main() {
         a_process_with_threads_is_not_copied,
         a_process_with_loans_is_not_copied,
         an_end_of_a_pipe_goes_along_or_prevents_the_copy,
+        a_process_that_holds_a_lock_is_not_copied,
+        a_copy_is_another_holder,
+        a_foreign_fork_holds_nothing,
         the_method_must_fit_the_call,
         a_copy_knows_who_it_is,
         ends_are_told_as_for_any_process,

@@ -3,6 +3,9 @@
 
 #![allow(unsafe_code, reason = "to stop, signal and kill processes")]
 
+mod storm;
+mod waits;
+
 use std::sync::OnceLock;
 use std::sync::mpsc::{self, RecvTimeoutError};
 use std::thread;
@@ -22,10 +25,14 @@ const LONG: Duration = Duration::from_secs(100);
 struct Watch(#[allow(dead_code)] mpsc::Sender<()>);
 
 fn watch() -> Watch {
+    watch_for(LONG)
+}
+
+fn watch_for(patience: Duration) -> Watch {
     let (sender, receiver) = mpsc::channel();
     let test = thread::current().name().unwrap_or("?").to_string();
     thread::spawn(move || {
-        if receiver.recv_timeout(LONG) == Err(RecvTimeoutError::Timeout) {
+        if receiver.recv_timeout(patience) == Err(RecvTimeoutError::Timeout) {
             eprintln!("{test} hangs");
             std::process::abort();
         }

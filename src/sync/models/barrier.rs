@@ -61,8 +61,11 @@ impl Shared {
         }
     }
 
+    /// As who has waited for a while: the places of others are looked at only when somebody has died.
     fn repair(&self) {
-        self.places().repair(|member| self.deaths.have(member));
+        if self.deaths.are_any() {
+            self.places().repair(|member| self.deaths.have(member));
+        }
     }
 
     fn arrive(&self, me: MemberId) -> Result<Place<'_>, NotMet> {
@@ -358,4 +361,46 @@ fn loom_barrier_dead_breaker() {
             shared.assert_whole();
         });
     }
+}
+
+/// One that a reset has sent away dies before it has left its place: that breaks nothing any more, and who waits for the place is
+/// woken when it is collected.
+#[test]
+fn loom_barrier_dead_party_of_an_earlier_round() {
+    model(|| {
+        let shared = Shared::new(1);
+        let Arrival::Here(place) = shared.places().arrive(1) else {
+            panic!("it is new");
+        };
+        shared.places().reset();
+        assert_eq!(shared.places().end_of(place), Some(End::Broken));
+        let other = {
+            let shared = shared.clone();
+            thread::spawn(move || shared.wait(2, Patience::Endless))
+        };
+        assert_eq!(shared.places().repair(|member| member == 1), 1);
+        assert_eq!(other.join().unwrap(), Ok(0));
+        shared.assert_whole();
+    });
+}
+
+/// A new member has the number of a dead one: it is not taken off its place for that.
+#[test]
+fn loom_barrier_new_member_with_a_dead_ones_number() {
+    model(|| {
+        let shared = Shared::new(2);
+        shared.deaths.add(1);
+        let repairing = {
+            let shared = shared.clone();
+            thread::spawn(move || shared.repair())
+        };
+        shared.deaths.remove(1);
+        let Arrival::Here(place) = shared.places().arrive(1) else {
+            panic!("it is new");
+        };
+        repairing.join().unwrap();
+        assert_eq!(shared.places().give_up(place), None, "it went on");
+        shared.places().leave(place);
+        shared.assert_whole();
+    });
 }

@@ -353,3 +353,60 @@ fn loom_condition_dead_notifier() {
         shared.assert_over();
     });
 }
+
+/// Longest first, whatever its place; who is known to be dead is passed over; and what a dead one had is not for those who come later.
+#[test]
+fn loom_condition_who_is_entitled() {
+    model(|| {
+        let shared = Shared::new(3);
+        let waiters = shared.waiters();
+        let first = shared.enter(1);
+        let second = shared.enter(2);
+        assert!(waiters.leave(first));
+        let third = shared.enter(3);
+        shared.notify_one();
+        assert!(waiters.look(second, None) && !waiters.look(third, None));
+        waiters.take_note(second);
+        let fourth = shared.enter(4);
+        waiters.notify(1, |member| member == 3);
+        assert!(waiters.look(fourth, None));
+        shared.bury(4);
+        let late = shared.enter(5);
+        let is_dead = |member| shared.deaths.have(member);
+        assert!(!waiters.look(late, Some(&is_dead)), "it came later");
+        assert!(waiters.look(third, Some(&is_dead)));
+        waiters.take_note(third);
+        assert!(waiters.leave(late));
+        shared.assert_over();
+    });
+}
+
+/// A new member has the number of a dead one: its notification is its own.
+#[test]
+fn loom_condition_new_member_with_a_dead_ones_number() {
+    model(|| {
+        let shared = Shared::new(2);
+        shared.deaths.add(1);
+        let heir = {
+            let shared = shared.clone();
+            thread::spawn(move || {
+                let (waiters, waiter) = (shared.waiters(), shared.enter(2));
+                let is_dead = |member| shared.deaths.have(member);
+                if waiters.look(waiter, Some(&is_dead)) || !waiters.leave(waiter) {
+                    waiters.take_note(waiter);
+                }
+            })
+        };
+        let notifier = {
+            let shared = shared.clone();
+            thread::spawn(move || shared.notify_one())
+        };
+        shared.deaths.remove(1);
+        let waiter = shared.enter(1);
+        notifier.join().unwrap();
+        heir.join().unwrap();
+        shared.waiters().notify_all();
+        shared.wait_and_take_note(waiter);
+        shared.assert_over();
+    });
+}

@@ -26,6 +26,10 @@ impl Deaths {
         self.0.fetch_and(!(1 << member), AcqRel);
     }
 
+    pub(super) fn are_any(&self) -> bool {
+        self.0.load(Acquire) != 0
+    }
+
     pub(super) fn have(&self, member: MemberId) -> bool {
         self.0.load(Acquire) & 1 << member != 0
     }

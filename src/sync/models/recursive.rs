@@ -114,7 +114,17 @@ fn loom_recursive_lock_of_the_dead() {
                     shared.deaths.add(1);
                     shared.lock.raw.expire();
                 };
-                victim.live(|| shared.raise_twice(1), bury).is_none()
+                let work = || {
+                    let me = shared.member(1);
+                    shared.lock(&me);
+                    shared.lock(&me);
+                    shared.lock.keep_once();
+                    shared.raise();
+                    assert!(shared.lock.release_kept(&me));
+                    shared.raise();
+                    shared.lock.unlock_once(FENCES);
+                };
+                victim.live(work, bury).is_none()
             })
         };
         let me = shared.member(2);
