@@ -1,5 +1,6 @@
-//! Locks and semaphores beside what a user would pick instead: free, and contended by 2 and by 8; ours between processes, the
-//! rivals of one process between threads. Prints ratios of one run, and how evenly the acquisitions are spread.
+//! Locks and semaphores beside what a user would pick instead: free, and contended by 2 and by 8; events, conditions and barriers
+//! there and back. Ours between processes, the rivals of one process between threads. Prints ratios of one run, and how evenly the
+//! acquisitions are spread.
 //!
 //! ```sh
 //! cargo bench --bench lock             # everything
@@ -9,13 +10,15 @@
 #![allow(unsafe_code)] // pthread's mutexes and semaphores
 #![allow(clippy::disallowed_types)] // no models here, so plain atomics
 
-use multiprocess::{Array, Lock, Process, Semaphore, Value, spawn};
+use multiprocess::{
+    Array, Barrier, Condition, Event, Lock, Process, RLock, Semaphore, Value, spawn,
+};
 use std::cell::UnsafeCell;
 use std::hint::black_box;
 use std::mem::MaybeUninit;
-use std::sync::Arc;
 use std::sync::atomic::AtomicU64;
 use std::sync::atomic::Ordering::{Acquire, Relaxed, Release};
+use std::sync::{Arc, Condvar, Mutex};
 use std::thread;
 use std::time::{Duration, Instant};
 
@@ -47,7 +50,7 @@ fn median(values: &mut [f64]) -> f64 {
     values[values.len() / 2]
 }
 
-/// A mutex of pthread's, shared between processes.
+/// A mutex of pthread's, shared between processes: what crates that offer one (`raw_sync`) call behind a pointer.
 struct Pthread(UnsafeCell<libc::pthread_mutex_t>);
 
 // SAFETY: a mutex.
@@ -124,6 +127,21 @@ fn free_locks(full: bool) {
         }),
     ];
     free("lock + unlock, free", full, &mut sides);
+    let ours = RLock::new().unwrap();
+    let parking = parking_lot::ReentrantMutex::new(());
+    let mut sides: [(&str, &mut dyn FnMut(u64)); 2] = [
+        ("ours", &mut |n| {
+            for _ in 0..n {
+                drop(black_box(&ours).lock().unwrap());
+            }
+        }),
+        ("parking_lot", &mut |n| {
+            for _ in 0..n {
+                drop(black_box(&parking).lock());
+            }
+        }),
+    ];
+    free("recursive lock + unlock, free", full, &mut sides);
 }
 
 /// A semaphore of POSIX, shared between processes.
@@ -311,6 +329,148 @@ fn contended(name: &str, full: bool, workers: usize, load: Load) {
     }
 }
 
+/// Two that take turns: the time of a round, there and back, after so many to warm up.
+fn timed_rounds(count: u64, mut round: impl FnMut()) -> f64 {
+    (0..WARM_UP).for_each(|_| round());
+    let begin = Instant::now();
+    (0..count).for_each(|_| round());
+    begin.elapsed().as_nanos() as f64 / count as f64 / 1e3
+}
+
+const WARM_UP: u64 = 100;
+
+type Events = (Event, Event, u64);
+
+fn answer_events((there, back, count): Events) {
+    for _ in 0..count + WARM_UP {
+        there.wait();
+        there.clear();
+        back.set();
+    }
+}
+
+fn events(count: u64) -> f64 {
+    let (there, back) = (Event::new().unwrap(), Event::new().unwrap());
+    let child = spawn(answer_events, (there.clone(), back.clone(), count)).unwrap();
+    let time = timed_rounds(count, || {
+        there.set();
+        back.wait();
+        back.clear();
+    });
+    child.join().unwrap();
+    time
+}
+
+type Turns = (Lock<u64>, Condition, u64);
+
+fn answer_turns((turn, changed, count): Turns) {
+    for _ in 0..count + WARM_UP {
+        take_turn(&turn, &changed, 1);
+    }
+}
+
+/// Waits for one's turn and gives it to the other.
+fn take_turn(turn: &Lock<u64>, changed: &Condition, mine: u64) {
+    let turn = turn.lock().unwrap();
+    let mut turn = changed.wait_while(turn, |turn| **turn != mine).unwrap();
+    *turn = 1 - mine;
+    drop(turn);
+    changed.notify_one();
+}
+
+fn conditions(count: u64) -> f64 {
+    let (turn, changed) = (Lock::new(0).unwrap(), Condition::new().unwrap());
+    let child = spawn(answer_turns, (turn.clone(), changed.clone(), count)).unwrap();
+    let time = timed_rounds(count, || take_turn(&turn, &changed, 0));
+    child.join().unwrap();
+    time
+}
+
+fn std_condvar(count: u64) -> f64 {
+    let shared = Arc::new((Mutex::new(0), Condvar::new()));
+    let take = |shared: &(Mutex<u64>, Condvar), mine: u64| {
+        let turn = shared.0.lock().unwrap();
+        let mut turn = shared.1.wait_while(turn, |turn| *turn != mine).unwrap();
+        *turn = 1 - mine;
+        drop(turn);
+        shared.1.notify_one();
+    };
+    let other = {
+        let shared = shared.clone();
+        thread::spawn(move || (0..count + WARM_UP).for_each(|_| take(&shared, 1)))
+    };
+    let time = timed_rounds(count, || take(&shared, 0));
+    other.join().unwrap();
+    time
+}
+
+fn parking_lot_condvar(count: u64) -> f64 {
+    let shared = Arc::new((parking_lot::Mutex::new(0), parking_lot::Condvar::new()));
+    let take = |shared: &(parking_lot::Mutex<u64>, parking_lot::Condvar), mine: u64| {
+        let mut turn = shared.0.lock();
+        shared.1.wait_while(&mut turn, |turn| *turn != mine);
+        *turn = 1 - mine;
+        drop(turn);
+        shared.1.notify_one();
+    };
+    let other = {
+        let shared = shared.clone();
+        thread::spawn(move || (0..count + WARM_UP).for_each(|_| take(&shared, 1)))
+    };
+    let time = timed_rounds(count, || take(&shared, 0));
+    other.join().unwrap();
+    time
+}
+
+fn meet((barrier, count): (Barrier, u64)) {
+    for _ in 0..count + WARM_UP {
+        barrier.wait().unwrap();
+    }
+}
+
+fn barriers<const PARTIES: usize>(count: u64) -> f64 {
+    let barrier = Barrier::new(PARTIES).unwrap();
+    let others: Vec<Process<()>> = (1..PARTIES)
+        .map(|_| spawn(meet, (barrier.clone(), count)).unwrap())
+        .collect();
+    let time = timed_rounds(count, || _ = barrier.wait().unwrap());
+    others.into_iter().for_each(|p| p.join().unwrap());
+    time
+}
+
+fn std_barriers<const PARTIES: usize>(count: u64) -> f64 {
+    let barrier = Arc::new(std::sync::Barrier::new(PARTIES));
+    let others: Vec<_> = (1..PARTIES)
+        .map(|_| {
+            let barrier = barrier.clone();
+            thread::spawn(move || (0..count + WARM_UP).for_each(|_| _ = barrier.wait()))
+        })
+        .collect();
+    let time = timed_rounds(count, || _ = barrier.wait());
+    others.into_iter().for_each(|t| t.join().unwrap());
+    time
+}
+
+type Rounds = fn(u64) -> f64;
+
+fn rounds(name: &str, full: bool, sides: &[(&str, Rounds)]) {
+    let (samples, count) = if full { (9, 5000) } else { (1, 20) };
+    let mut found = vec![Vec::new(); sides.len()];
+    for _ in 0..samples {
+        for ((_, side), found) in sides.iter().zip(&mut found) {
+            found.push(side(count));
+        }
+    }
+    println!("{name:<34} {:>8.2} us", median(&mut found[0].clone()));
+    for ((rival, _), theirs) in sides.iter().zip(&found).skip(1) {
+        let mut ratios: Vec<f64> = found[0].iter().zip(theirs).map(|(a, b)| a / b).collect();
+        let theirs = median(&mut theirs.clone());
+        let ratio = median(&mut ratios);
+        let (low, high) = (ratios[0], ratios[ratios.len() - 1]);
+        println!("    beside {rival:<26} {theirs:>6.2} us   cost {ratio:.2} ({low:.2}-{high:.2})");
+    }
+}
+
 fn spread(full: bool) {
     let time = if full {
         Duration::from_secs(5)
@@ -353,6 +513,30 @@ fn main() {
     ] {
         if wants(name) {
             contended(name, full, workers, Load { inside, outside });
+        }
+    }
+    let threads: [(&str, Rounds); 2] = [
+        ("std::sync::Condvar", std_condvar),
+        ("parking_lot::Condvar", parking_lot_condvar),
+    ];
+    for (name, ours) in [
+        ("event, there and back", events as Rounds),
+        ("condition, there and back", conditions),
+    ] {
+        if wants(name) {
+            rounds(name, full, &[("ours", ours), threads[0], threads[1]]);
+        }
+    }
+    for (name, ours, rival) in [
+        (
+            "barrier of 2",
+            barriers::<2> as Rounds,
+            std_barriers::<2> as Rounds,
+        ),
+        ("barrier of 8", barriers::<8>, std_barriers::<8>),
+    ] {
+        if wants(name) {
+            rounds(name, full, &[("ours", ours), ("std::sync::Barrier", rival)]);
         }
     }
     if wants("spread") {
