@@ -151,7 +151,6 @@ fn loom_permit_forgotten_is_added_again() {
     model(|| {
         let shared = Shared::new(1, 1);
         let slot = shared.permits().take(1, 0).expect("the only one");
-        shared.raise();
         let other = {
             let shared = shared.clone();
             thread::spawn(move || {
@@ -164,6 +163,7 @@ fn loom_permit_forgotten_is_added_again() {
                 true
             })
         };
+        shared.raise();
         Permits::forget(slot);
         if !other.join().unwrap() {
             assert!(shared.permits().add());
