@@ -1,7 +1,7 @@
 #![doc = include_str!("../README.md")]
 #![deny(unsafe_code)]
 
-// The layers: error < os < primitive < arena < sync < ring < codec < {queue, pipe, lock, value} < process < family.
+// The layers: error < os < primitive < arena < sync < ring < codec < {queue, pipe, lock, value} < process < pool < family.
 // Each imports only from those before it (tests/layering.rs).
 mod arena;
 mod codec;
@@ -10,6 +10,7 @@ pub mod family;
 mod lock;
 mod os;
 mod pipe;
+mod pool;
 mod primitive;
 mod process;
 mod queue;
@@ -29,6 +30,9 @@ pub use lock::{
 pub use pipe::{
     Claim, Connection, Pipe, PipeIter, PipeReceiver, PipeSender, Received, RecvIntoError,
 };
+pub use pool::{
+    AsCompleted, AsyncResult, Imap, Pool, PoolBuilder, PoolJoinError, TaskError, as_completed,
+};
 pub use process::{
     Builder, ExitCode, Fd, JoinError, Process, ProcessRef, SpawnError, StartMethod,
     active_children, cpu_count, current_process, parent_process, spawn,
@@ -44,7 +48,7 @@ pub use value::{Array, ArrayGuard, Bool, Value, ValueGuard};
 
 pub use sync::{Waitable, wait};
 
-/// Every kind of object that lies in the arena, at the place that its number says.
+/// Every kind of object that lies in the arena.
 const KINDS: arena::Kinds = &[
     &queue::QueueKind,
     &process::ProcessKind,
@@ -62,4 +66,5 @@ const KINDS: arena::Kinds = &[
     &pipe::PipeKind,
     &pipe::WRITER_KIND,
     &pipe::READER_KIND,
+    &pool::PoolKind,
 ];

@@ -177,7 +177,7 @@ impl Arena {
                 };
                 stats.bytes_in_use += self.size_of(block);
                 // Only the words are read: what lies behind them may be destroyed and used again meanwhile.
-                let kind = word.kind().and_then(|kind| self.0.kinds.get(kind));
+                let kind = word.kind().and_then(|kind| self.kind(kind as u64));
                 if let Some(kind) = kind {
                     *stats.objects.entry(kind.name()).or_default() += 1;
                 }

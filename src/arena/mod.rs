@@ -43,7 +43,7 @@ pub(crate) use members::{Dead, Reservation};
 pub(crate) use object::HEADER as OBJECT_HEADER;
 pub(crate) use object::{Kind, Local, Object, ObjectSpec, Shared, View, Visitor, Words};
 pub(crate) use pages::Page;
-pub(crate) use parcel::Parcel;
+pub(crate) use parcel::{Lent, Parcel};
 pub(crate) use parts::{LARGEST_SMALL, part_room};
 pub(crate) use words::{MAX_MEMBERS, MEMBER_BITS, MemberId};
 

@@ -18,7 +18,7 @@ use std::sync::{Arc, Weak};
 
 /// What the arena must be able to do with every object of a kind without knowing what it is.
 pub(crate) trait Kind: Sync {
-    /// The number in the header; the kind's place in the program's table.
+    /// The number in the header. No other kind has it.
     fn id(&self) -> u32;
     /// For statistics.
     fn name(&self) -> &'static str;
@@ -246,8 +246,12 @@ impl Arena {
 
     pub(super) fn kind_and_view(&self, block: Block) -> Option<(&'static dyn Kind, View<'_>)> {
         let view = View { arena: self, block };
-        let kind = *self.0.kinds.get(view.header().kind as usize)?;
-        Some((kind, view))
+        Some((self.kind(view.header().kind)?, view))
+    }
+
+    pub(super) fn kind(&self, number: u64) -> Option<&'static dyn Kind> {
+        let mut kinds = self.0.kinds.iter().copied();
+        kinds.find(|kind| u64::from(kind.id()) == number)
     }
 
     /// One more than the highest number of a block.

@@ -186,6 +186,35 @@ impl OwnedBlock<'_> {
     }
 }
 
+/// A block that something lists for as long as this is used, to be read. It is left where it is.
+pub(crate) struct Lent<'a>(std::mem::ManuallyDrop<Parcel<'a>>);
+
+impl<'a> Lent<'a> {
+    pub(crate) fn new(arena: &'a Arena, index: u32) -> Self {
+        let block = arena.own_again(Block {
+            index,
+            generation: 0,
+        });
+        Lent(std::mem::ManuallyDrop::new(Parcel::of(arena, block)))
+    }
+
+    /// The whole block.
+    pub(crate) fn bytes(&self) -> &[u8] {
+        self.0.block_ref().bytes()
+    }
+
+    /// The message in it.
+    pub(crate) fn parcel(&self) -> &Parcel<'a> {
+        &self.0
+    }
+}
+
+impl std::fmt::Debug for Lent<'_> {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        self.0.fmt(f)
+    }
+}
+
 /// Frees a message. Gives back the objects that it held: they may have no holder left.
 pub(super) fn dismantle(block: OwnedBlock<'_>) -> Vec<Block> {
     let id = block.block();

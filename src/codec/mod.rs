@@ -5,7 +5,7 @@
 mod context;
 mod word;
 
-use crate::arena::{Arena, Parcel};
+use crate::arena::{Arena, Block, Local, Parcel};
 use crate::error::{DecodeError, EncodeError, Error};
 use context::{Decoding, Encoding};
 pub(crate) use context::{
@@ -16,6 +16,7 @@ use postcard::ser_flavors::Flavor;
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 use std::os::fd::OwnedFd;
+use std::sync::Arc;
 pub(crate) use word::{from_word, may_be_word, to_word};
 
 /// Items become bytes with serde: any type that can be serialised and deserialised, handles to shared objects included. What
@@ -66,15 +67,34 @@ fn failure(error: postcard::Error) -> Failure {
     Failure::Encode(EncodeError(text))
 }
 
+/// What became of a value in a buffer.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Fit {
+    /// So many bytes.
+    Whole(usize),
+    TooLong,
+    HasHandles,
+}
+
 /// The bytes of a value in a small buffer: how many. `None` when it needs a block, because it is larger or has handles.
 #[inline]
 pub(crate) fn encode<T: Serialize>(value: &T, bytes: &mut [u8]) -> Result<Option<usize>, Failure> {
+    match fit(value, bytes)? {
+        Fit::Whole(len) => Ok(Some(len)),
+        _ => Ok(None),
+    }
+}
+
+/// The same, with the reason why it does not fit.
+#[inline]
+pub(crate) fn fit<T: Serialize>(value: &T, bytes: &mut [u8]) -> Result<Fit, Failure> {
     let encoding = Encoding::begin(false);
     let output = Buffer { bytes, used: 0 };
     let mut serializer = postcard::Serializer { output };
     match value.serialize(&mut serializer) {
-        Ok(()) if !encoding.has_handles() => Ok(Some(serializer.output.used)),
-        Ok(()) | Err(postcard::Error::SerializeBufferFull) => Ok(None),
+        Ok(()) if !encoding.has_handles() => Ok(Fit::Whole(serializer.output.used)),
+        Ok(()) => Ok(Fit::HasHandles),
+        Err(postcard::Error::SerializeBufferFull) => Ok(Fit::TooLong),
         Err(error) => Err(failure(error)),
     }
 }
@@ -148,6 +168,53 @@ impl Flavor for Spill<'_> {
         if self.buffer.try_extend(data).is_err() {
             self.spill(data);
         }
+        Ok(())
+    }
+
+    fn finalize(self) -> postcard::Result<()> {
+        Ok(())
+    }
+}
+
+/// How many bytes a value has.
+pub(crate) fn size<T: Serialize>(value: &T) -> Result<usize, Failure> {
+    let _encoding = Encoding::begin(false);
+    postcard::experimental::serialized_size(value).map_err(failure)
+}
+
+/// Appends the bytes of a value, and the objects of the handles in it. After an error there is more or less of either.
+#[inline]
+pub(crate) fn append<T: Serialize>(
+    value: &T,
+    bytes: &mut Vec<u8>,
+    handles: &mut Vec<Arc<dyn Local>>,
+) -> Result<(), Failure> {
+    let mut encoding = Encoding::begin(false);
+    let mut serializer = postcard::Serializer {
+        output: Growing(bytes),
+    };
+    value.serialize(&mut serializer).map_err(failure)?;
+    if encoding.has_handles() {
+        handles.append(&mut encoding.take_handles());
+    }
+    Ok(())
+}
+
+/// A vector that grows.
+struct Growing<'a>(&'a mut Vec<u8>);
+
+impl Flavor for Growing<'_> {
+    type Output = ();
+
+    #[inline]
+    fn try_push(&mut self, byte: u8) -> postcard::Result<()> {
+        self.0.push(byte);
+        Ok(())
+    }
+
+    #[inline]
+    fn try_extend(&mut self, data: &[u8]) -> postcard::Result<()> {
+        self.0.extend_from_slice(data);
         Ok(())
     }
 
@@ -248,6 +315,16 @@ pub(crate) fn decode_parcel<T: DeserializeOwned>(
 ) -> Result<T, DecodeError> {
     let _decoding = Decoding::begin(arena, parcel.handles(), fds);
     from_bytes(parcel.bytes())
+}
+
+/// The value behind bytes with these objects' handles.
+pub(crate) fn decode_with<T: DeserializeOwned>(
+    arena: &Arena,
+    bytes: &[u8],
+    handles: Vec<Block>,
+) -> Result<T, DecodeError> {
+    let _decoding = Decoding::begin(arena, handles, Vec::new());
+    from_bytes(bytes)
 }
 
 #[inline]

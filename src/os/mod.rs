@@ -11,6 +11,8 @@
 //! - `futex`: sleeping on a word, across processes
 //! - `membarrier`: a fence in every member at the cost of one
 //! - `clock`: the end of a bounded wait
+//! - `bell`: a descriptor that another process makes readable
+//! - `interrupt`: standing a Ctrl-C
 //! - `pidfd`: a process as a descriptor: await, signal, reap
 //! - `poll`: sleeping on several descriptors
 //! - `liveness`: whether a process that was written down is still a member
@@ -18,10 +20,12 @@
 //! - `entry`: how the fresh program finds its target
 //! - `fds`: descriptors passed between processes
 
+pub(crate) mod bell;
 pub(crate) mod clock;
 pub(crate) mod entry;
 pub(crate) mod fds;
 pub(crate) mod futex;
+pub(crate) mod interrupt;
 pub(crate) mod limits;
 pub(crate) mod liveness;
 pub(crate) mod membarrier;

@@ -114,7 +114,8 @@ pub(super) fn work<A: DeserializeOwned, R: Serialize>(
     let code = match panic::catch_unwind(AssertUnwindSafe(|| run(&record, fds, call))) {
         Ok(code) => code,
         Err(payload) => {
-            leave(&record, &panicked::<()>(&*payload));
+            let (message, location) = panicked(&*payload);
+            leave(&record, &Outcome::<()>::Panicked { message, location });
             // Dropping what user code threw could throw again.
             mem::forget(payload);
             PANICKED
@@ -199,14 +200,12 @@ fn install_hook(record: Arc<Record>) {
     }));
 }
 
-fn panicked<R>(payload: &(dyn Any + Send)) -> Outcome<R> {
+/// Message and place of the panic that this thread has just caught.
+pub(crate) fn panicked(payload: &(dyn Any + Send)) -> (String, Option<String>) {
     let message = text_of(payload);
     // The hook may have noted another panic that was caught, or none when the function has replaced it.
     let noted = LAST_PANIC.take().filter(|(noted, _)| *noted == message);
-    Outcome::Panicked {
-        message,
-        location: noted.and_then(|(_, location)| location),
-    }
+    (message, noted.and_then(|(_, location)| location))
 }
 
 fn text_of(payload: &(dyn Any + Send)) -> String {

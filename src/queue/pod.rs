@@ -170,6 +170,19 @@ impl<T: FromBytes + IntoBytes + Immutable + KnownLayout + Send + 'static> Queue<
         Queue::bounded_in(arena::family()?, capacity)
     }
 
+    /// Gets an item and does something with it before the queue forgets it: when this process is killed before that is done, another
+    /// one gets the item. What is done must not wait, and run no user code. For items that travel in slots.
+    pub(crate) fn get_marked<R>(&self, mark: impl FnOnce(T) -> R) -> Result<R, GetError> {
+        const { assert!(is_inline::<T>()) };
+        let taken = self.take(Deadline::NEVER)?;
+        let mut item = T::new_zeroed();
+        let bytes = taken.lane.storage.bytes(&taken.message, size_of::<T>());
+        item.as_mut_bytes().copy_from_slice(bytes);
+        let marked = mark(item);
+        self.local.acknowledge(taken);
+        Ok(marked)
+    }
+
     /// Room for an item in shared memory: to be filled and [put](Loan::put), without a copy. It holds whatever was there before.
     /// The item's alignment is at most 64 (checked when compiled).
     ///

@@ -4,8 +4,10 @@
 #![allow(unsafe_code)]
 
 mod batch;
+mod cards;
 mod chain;
 mod cursors;
+mod jobs;
 mod mpmc;
 mod repair;
 mod segments;
@@ -21,8 +23,10 @@ mod models;
 mod tests;
 
 pub(crate) use batch::Run;
+pub(crate) use cards::{Cards, Extent, INLINE, Shape};
 pub(crate) use chain::{Link, Next};
 pub(crate) use cursors::Cursors;
+pub(crate) use jobs::{Hand, Jobs, Place as JobPlace, Serial, Ticket};
 #[cfg(all(test, not(loom)))]
 pub(crate) use mpmc::Blocked;
 #[cfg(test)]

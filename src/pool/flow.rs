@@ -1,0 +1,366 @@
+//! Tasks from an iterator: cut into chunks, given out as far as the backlog allows, and taken back.
+#![forbid(unsafe_code)]
+
+use super::batch::{Batch, Finished};
+use super::error::TaskError;
+use super::record::Packed;
+use super::shared::{Phase, Shared, Submitted};
+use crate::os::clock::Deadline;
+use serde::Serialize;
+use serde::de::DeserializeOwned;
+use std::collections::VecDeque;
+use std::fmt;
+use std::iter::Fuse;
+use std::marker::PhantomData;
+use std::sync::Arc;
+use std::time::Duration;
+
+/// So many tickets are put into the queue at once.
+const RUN: usize = 64;
+
+/// The right to give tasks also when the pool is being closed.
+pub(super) struct Feeding(Arc<Shared>);
+
+impl Feeding {
+    fn new(shared: &Arc<Shared>) -> Result<Feeding, TaskError> {
+        let mut core = shared.lock();
+        match (&core.broken, core.phase) {
+            (Some(error), _) => Err(error.clone()),
+            (None, Phase::Open) => {
+                core.feeders += 1;
+                Ok(Feeding(shared.clone()))
+            }
+            (None, _) => Err(TaskError::Closed),
+        }
+    }
+}
+
+impl Drop for Feeding {
+    fn drop(&mut self) {
+        if self.0.check().is_err() {
+            return;
+        }
+        let mut core = self.0.lock();
+        core.feeders -= 1;
+        if core.phase != Phase::Open {
+            core.helper.wake(&self.0.bell);
+        }
+    }
+}
+
+/// Gives chunks to workers.
+pub(super) struct Flow<I> {
+    /// `None` once everything was given, or nothing may be.
+    feeding: Option<Feeding>,
+    shared: Arc<Shared>,
+    input: Fuse<I>,
+    function: u64,
+    chunk: usize,
+    /// The most chunks that may be under way.
+    most: usize,
+    batch: Arc<Batch>,
+    packed: Packed,
+    tickets: Vec<u64>,
+    /// Chunks that were given.
+    pub(super) given: u32,
+    /// Tasks in them.
+    pub(super) tasks: usize,
+    ready: Vec<Finished>,
+}
+
+impl<I: Iterator<Item: Serialize>> Flow<I> {
+    pub(super) fn new(
+        shared: &Arc<Shared>,
+        function: u64,
+        input: I,
+        chunk: usize,
+        most: usize,
+    ) -> Result<Flow<I>, TaskError> {
+        let feeding = Feeding::new(shared)?;
+        Ok(Flow {
+            feeding: Some(feeding),
+            shared: shared.clone(),
+            input: input.fuse(),
+            function,
+            chunk,
+            most: most.max(1),
+            batch: Batch::new(0),
+            packed: Packed::default(),
+            tickets: Vec::new(),
+            given: 0,
+            tasks: 0,
+            ready: Vec::new(),
+        })
+    }
+
+    /// Gives out what may be, when `held` chunks are finished and not yet consumed. Runs user code.
+    #[inline]
+    pub(super) fn feed(&mut self, held: usize) {
+        let room = self.most.saturating_sub(self.batch.left() + held);
+        if self.feeding.is_none() || room == 0 || room < self.most / 2 {
+            return;
+        }
+        for _ in 0..room {
+            self.packed.clear();
+            for task in self.input.by_ref().take(self.chunk) {
+                self.packed.add(&task);
+            }
+            let len = self.packed.len() as usize;
+            if len > 0 {
+                self.give();
+                self.tasks += len;
+            }
+            if len < self.chunk {
+                self.feeding = None;
+            }
+            if self.feeding.is_none() {
+                break;
+            }
+        }
+        self.send();
+    }
+
+    /// Gives out everything, and leaves it to who has the batch.
+    pub(super) fn give_all(mut self) -> Arc<Batch> {
+        // So that it is not complete before everything is there.
+        self.batch.expect();
+        self.feed(0);
+        self.batch.has_all();
+        std::mem::replace(&mut self.batch, Batch::new(0))
+    }
+
+    fn give(&mut self) {
+        self.batch.expect();
+        let (packed, batch) = (&mut self.packed, &self.batch);
+        let submitted = self
+            .shared
+            .submit(packed, self.function, batch, self.given, true);
+        self.given += 1;
+        match submitted {
+            Submitted::Queued { ticket, .. } => {
+                self.tickets.push(ticket.0);
+                if self.tickets.len() >= RUN {
+                    self.send();
+                }
+            }
+            Submitted::Settled => {}
+            Submitted::Refused => self.feeding = None,
+        }
+    }
+
+    fn send(&mut self) {
+        if !self.tickets.is_empty() {
+            self.shared.send(&mut self.tickets);
+        }
+    }
+
+    /// Whether nothing is under way any more, nor will be.
+    pub(super) fn is_over(&self) -> bool {
+        self.feeding.is_none() && self.batch.left() == 0
+    }
+
+    /// Takes what has come back: `None` when the time is over, and when nothing is under way.
+    pub(super) fn take(&mut self, deadline: Deadline) -> Option<std::vec::Drain<'_, Finished>> {
+        debug_assert!(self.ready.is_empty());
+        let (batch, ready) = (&self.batch, &mut self.ready);
+        let none_left = self.shared.wait(deadline, |_| {
+            // Asked first: what is delivered in between is seen.
+            let none_left = batch.left() == 0;
+            (batch.take_ready(ready) || none_left).then_some(none_left)
+        })?;
+        if none_left && self.ready.is_empty() {
+            return None;
+        }
+        Some(self.ready.drain(..))
+    }
+}
+
+impl<I> Drop for Flow<I> {
+    /// Also by a panic of user code: what nobody has begun is taken back.
+    fn drop(&mut self) {
+        if self.shared.check().is_err() {
+            return;
+        }
+        if self.batch.left() > 0 {
+            self.shared.cancel(&self.batch, None);
+        }
+        let ready = self.ready.drain(..);
+        self.shared.release(ready);
+        self.shared.release(self.batch.abandon());
+    }
+}
+
+/// Gives finished jobs back, also by a panic.
+pub(super) struct Used<'a> {
+    pub(super) shared: &'a Shared,
+    pub(super) list: Vec<Finished>,
+}
+
+impl Drop for Used<'_> {
+    fn drop(&mut self) {
+        if !self.list.is_empty() {
+            self.shared.release(self.list.drain(..));
+        }
+    }
+}
+
+/// Runs all, and gives the results in their order.
+pub(super) fn collect<I, R>(mut flow: Flow<I>) -> Result<Vec<R>, TaskError>
+where
+    I: Iterator<Item: Serialize>,
+    R: DeserializeOwned,
+{
+    let mut results: Vec<Option<R>> = Vec::with_capacity(flow.input.size_hint().0);
+    let mut first: Option<(usize, TaskError)> = None;
+    let (shared, chunk) = (flow.shared.clone(), flow.chunk);
+    loop {
+        flow.feed(0);
+        results.resize_with(flow.tasks, || None);
+        let Some(ready) = flow.take(Deadline::NEVER) else {
+            if flow.is_over() {
+                break;
+            }
+            continue;
+        };
+        let used = Used {
+            shared: &shared,
+            list: ready.collect(),
+        };
+        for finished in &used.list {
+            let mut at = finished.number as usize * chunk;
+            finished.each(&shared, |outcome| {
+                match outcome {
+                    Ok(result) => results[at] = Some(result),
+                    Err(error) => {
+                        if first.as_ref().is_none_or(|(before, _)| at < *before) {
+                            first = Some((at, error));
+                        }
+                    }
+                }
+                at += 1;
+            });
+        }
+    }
+    match first {
+        Some((_, error)) => Err(error),
+        None => Ok(results.into_iter().flatten().collect()),
+    }
+}
+
+/// The outcomes of tasks from an iterator: see [`Pool::imap`](crate::Pool::imap) and
+/// [`Pool::imap_unordered`](crate::Pool::imap_unordered).
+///
+/// Dropping it takes back what no worker has begun.
+pub struct Imap<I, R> {
+    flow: Result<Flow<I>, Option<TaskError>>,
+    ordered: bool,
+    /// Finished chunks, from the number `front` on where the order is kept.
+    chunks: VecDeque<Option<Finished>>,
+    held: usize,
+    front: u32,
+    outcomes: VecDeque<Result<R, TaskError>>,
+    results: PhantomData<fn() -> R>,
+}
+
+impl<I, R> fmt::Debug for Imap<I, R> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Imap")
+            .field("ordered", &self.ordered)
+            .finish_non_exhaustive()
+    }
+}
+
+impl<I: Iterator<Item: Serialize>, R: DeserializeOwned> Imap<I, R> {
+    pub(super) fn new(flow: Result<Flow<I>, TaskError>, ordered: bool) -> Self {
+        let mut flow = flow.map_err(Some);
+        if let Ok(flow) = &mut flow {
+            flow.feed(0);
+        }
+        Imap {
+            flow,
+            ordered,
+            chunks: VecDeque::new(),
+            held: 0,
+            front: 0,
+            outcomes: VecDeque::new(),
+            results: PhantomData,
+        }
+    }
+
+    /// The next outcome, if it comes within this time.
+    ///
+    /// # Errors
+    ///
+    /// As an item [`TaskError::TimedOut`] when the time is over; it can be asked again then.
+    pub fn next_timeout(&mut self, timeout: Duration) -> Option<Result<R, TaskError>> {
+        self.next_until(Deadline::from(timeout))
+    }
+
+    fn next_until(&mut self, deadline: Deadline) -> Option<Result<R, TaskError>> {
+        let flow = match &mut self.flow {
+            Ok(flow) => flow,
+            Err(error) => return error.take().map(Err),
+        };
+        if let Err(error) = flow.shared.check() {
+            self.flow = Err(None);
+            return Some(Err(error));
+        }
+        loop {
+            if let Some(outcome) = self.outcomes.pop_front() {
+                return Some(outcome);
+            }
+            flow.feed(self.held);
+            if let Some(finished) = self.chunks.front_mut().and_then(Option::take) {
+                self.chunks.pop_front();
+                self.held -= 1;
+                self.front += 1;
+                let shared = flow.shared.clone();
+                let used = Used {
+                    shared: &shared,
+                    list: vec![finished],
+                };
+                for finished in &used.list {
+                    finished.each(&shared, |outcome| self.outcomes.push_back(outcome));
+                }
+                continue;
+            }
+            let Some(ready) = flow.take(deadline) else {
+                if flow.batch.left() > 0 {
+                    return Some(Err(TaskError::TimedOut));
+                }
+                if flow.is_over() {
+                    return None;
+                }
+                continue;
+            };
+            for finished in ready {
+                self.held += 1;
+                if !self.ordered {
+                    self.chunks.push_back(Some(finished));
+                    continue;
+                }
+                let at = (finished.number - self.front) as usize;
+                if self.chunks.len() <= at {
+                    self.chunks.resize_with(at + 1, || None);
+                }
+                self.chunks[at] = Some(finished);
+            }
+        }
+    }
+}
+
+impl<I: Iterator<Item: Serialize>, R: DeserializeOwned> Iterator for Imap<I, R> {
+    type Item = Result<R, TaskError>;
+
+    fn next(&mut self) -> Option<Self::Item> {
+        self.next_until(Deadline::NEVER)
+    }
+}
+
+impl<I, R> Drop for Imap<I, R> {
+    fn drop(&mut self) {
+        if let Ok(flow) = &self.flow {
+            flow.shared.release(self.chunks.drain(..).flatten());
+        }
+    }
+}

@@ -1,0 +1,263 @@
+//! Looking after the workers: who has died is replaced, what he had is given to others or reported. The helper thread does so,
+//! and runs callbacks; it sleeps at the workers' pidfds and a descriptor. While it is in a callback, who waits long does so.
+#![forbid(unsafe_code)]
+
+use super::error::TaskError;
+use super::lock;
+use super::object::PoolHandle;
+use super::shared::{Core, Phase, Shared};
+use super::staff::{Recruit, Worker};
+use super::worker::{self, Start};
+use crate::os::bell;
+use crate::process::{ExitCode, Fd, Process};
+use std::io;
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::sync::Arc;
+use std::sync::atomic::Ordering::Relaxed;
+use std::thread::{self, ThreadId};
+use std::time::Duration;
+
+/// The helper thread.
+#[derive(Debug, Default)]
+pub(super) struct Helper {
+    id: Option<ThreadId>,
+}
+
+impl Helper {
+    /// Sees to it that it runs.
+    #[inline]
+    pub(super) fn start(&mut self, shared: &Arc<Shared>) -> io::Result<()> {
+        if self.id.is_some() {
+            return Ok(());
+        }
+        let own = shared.clone();
+        let thread = thread::Builder::new()
+            .name(format!("{}-helper", shared.settings.name))
+            .spawn(move || help(&own))?;
+        self.id = Some(thread.thread().id());
+        Ok(())
+    }
+
+    pub(super) fn wake(&self, bell: &OwnedFd) {
+        if self.id.is_some() {
+            bell::ring(bell);
+        }
+    }
+
+    pub(super) fn is_current(&self) -> bool {
+        self.id == Some(thread::current().id())
+    }
+}
+
+fn help(shared: &Arc<Shared>) {
+    loop {
+        bell::silence(&shared.bell);
+        let pause = tend(shared);
+        if run_callbacks(shared) {
+            continue;
+        }
+        let core = shared.lock();
+        if core.over {
+            return;
+        }
+        let workers = core.staff.workers.clone();
+        let reads = core.callbacks_due > 0 || core.phase != Phase::Open;
+        drop(core);
+        if reads {
+            let cards = shared.pool.cards();
+            cards.bell().store(1, Relaxed);
+            // A worker that gave a job back before it could see that it is to ring is seen here.
+            shared.pool.arena().fences().heavy();
+            if shared.pool.jobs().has_returned() {
+                continue;
+            }
+        }
+        let mut fds: Vec<BorrowedFd<'_>> = workers.iter().map(|w| w.process.as_fd()).collect();
+        fds.push(shared.bell.as_fd());
+        if bell::wait_any(&fds, pause).is_err() {
+            thread::sleep(Duration::from_millis(1));
+        }
+    }
+}
+
+/// Whether there were any.
+fn run_callbacks(shared: &Shared) -> bool {
+    let mut any = false;
+    loop {
+        let Some(batch) = shared.lock().callbacks.pop_front() else {
+            return any;
+        };
+        any = true;
+        // The hook has printed the panic; nobody else is harmed.
+        let unwanted = catch_unwind(AssertUnwindSafe(|| batch.call(shared)));
+        let unwanted = match unwanted {
+            Ok(unwanted) => unwanted,
+            Err(payload) => {
+                // Dropping what user code threw could throw again.
+                std::mem::forget(payload);
+                batch.call(shared)
+            }
+        };
+        shared.release(unwanted);
+        shared.lock().callbacks_due -= 1;
+    }
+}
+
+/// Does everything that is to be done now, without waiting. When there will be more, if that is known.
+pub(super) fn tend(shared: &Shared) -> Option<Duration> {
+    let Ok(_tending) = shared.tending.try_lock() else {
+        return None;
+    };
+    let mut core = shared.lock();
+    let mut news = shared.read(&mut core);
+    news |= bury(shared, &mut core);
+    if core.broken.is_some() || core.phase == Phase::Terminated {
+        dismiss_all(&core);
+    } else {
+        core = hire(shared, core);
+    }
+    let was_over = core.over;
+    finish(shared, &mut core);
+    news |= core.over != was_over;
+    let waits = core.staff.has_seats() && core.broken.is_none() && core.phase == Phase::Open;
+    let pause = core.staff.pause().filter(|_| waits);
+    drop(core);
+    if news {
+        shared.tell();
+    }
+    pause
+}
+
+/// Looks for workers that have ended. Whether there were any.
+fn bury(shared: &Shared, core: &mut Core) -> bool {
+    let ended: Vec<(Worker, ExitCode)> = core
+        .staff
+        .workers
+        .iter()
+        .filter_map(|worker| Some((worker.clone(), worker.process.exitcode()?)))
+        .collect();
+    // Whatever they gave back before they ended comes first.
+    if !ended.is_empty() {
+        shared.read(core);
+    }
+    for (worker, exit) in &ended {
+        let died = TaskError::WorkerDied {
+            pid: worker.process.pid(),
+            exit: *exit,
+        };
+        let failures = core.staff.failures;
+        core.staff.dismiss(worker.seat);
+        match shared.pool.jobs().left_by(worker.seat, worker.serial) {
+            Some(hand) => {
+                core.staff.failed();
+                shared.came_back(core, hand, Some(&died));
+                if shared.init.is_none() {
+                    // It was at work.
+                    core.staff.failures = 0;
+                }
+            }
+            None if exit.success() => core.staff.failures = failures,
+            None => core.staff.failed(),
+        }
+    }
+    !ended.is_empty()
+}
+
+/// Fills the places of those that have ended, while there is or may come something to do.
+fn hire<'a>(
+    shared: &'a Shared,
+    mut core: std::sync::MutexGuard<'a, Core>,
+) -> std::sync::MutexGuard<'a, Core> {
+    while core.needs_workers() {
+        let Some(recruit) = core.staff.recruit() else {
+            break;
+        };
+        let first = shared.assign_init(&mut core, &recruit);
+        drop(core);
+        let started = first.and_then(|first| {
+            let first = first.map(|place| place.bits());
+            start(shared, recruit, first).map_err(|_| TaskError::NoWorker)
+        });
+        core = shared.lock();
+        match started {
+            Ok(process) => {
+                let late = core.phase == Phase::Terminated || core.broken.is_some();
+                if late {
+                    let _ = process.kill();
+                }
+                core.staff.workers.push(Worker {
+                    seat: recruit.seat,
+                    serial: recruit.serial,
+                    process: Arc::new(process),
+                });
+            }
+            Err(_) => {
+                core.staff.dismiss(recruit.seat);
+                core.staff.failed();
+                // The initializer's job was its own.
+                if let Some(hand) = shared.pool.jobs().left_by(recruit.seat, recruit.serial) {
+                    shared.came_back(&mut core, hand, Some(&TaskError::NoWorker));
+                }
+                if core.staff.is_hopeless() {
+                    shared.break_down(&mut core, TaskError::NoWorker);
+                }
+            }
+        }
+    }
+    core
+}
+
+/// Starts all workers of a new pool.
+pub(super) fn start_all(shared: &Shared) -> io::Result<()> {
+    let _tending = lock(&shared.tending);
+    let mut core = shared.lock();
+    while let Some(recruit) = core.staff.recruit() {
+        let first = shared.assign_init(&mut core, &recruit);
+        let first = first.map_err(|error| io::Error::new(io::ErrorKind::OutOfMemory, error))?;
+        let process = start(shared, recruit, first.map(|place| place.bits()))?;
+        core.staff.workers.push(Worker {
+            seat: recruit.seat,
+            serial: recruit.serial,
+            process: Arc::new(process),
+        });
+    }
+    Ok(())
+}
+
+/// Starts a worker.
+fn start(shared: &Shared, recruit: Recruit, first: Option<u64>) -> io::Result<Process<()>> {
+    let start = Start {
+        pool: PoolHandle(shared.pool.clone()),
+        tasks: shared.tasks.clone(),
+        bell: Fd::from(shared.bell.try_clone()?),
+        seat: recruit.seat as u32,
+        serial: recruit.serial.0,
+        first,
+        most: shared.settings.most,
+    };
+    let name = format!("{}-{}", shared.settings.name, recruit.serial.0);
+    let builder = Process::builder().name(name).daemon(true);
+    Ok(builder.spawn(worker::work, start)?)
+}
+
+/// Kills those that are left.
+pub(super) fn dismiss_all(core: &Core) {
+    for worker in &core.staff.workers {
+        let _ = worker.process.kill();
+    }
+}
+
+/// Brings a pool that takes no more tasks to its end.
+fn finish(shared: &Shared, core: &mut Core) {
+    let fed = core.feeders == 0 || core.joining;
+    let ended = match core.phase {
+        Phase::Open => false,
+        Phase::Closing => core.outstanding == 0 && fed,
+        Phase::Terminated => true,
+    };
+    if ended {
+        shared.tasks.close();
+        core.over |= core.staff.workers.is_empty() && core.callbacks_due == 0;
+    }
+}

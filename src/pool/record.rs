@@ -1,0 +1,133 @@
+//! How tasks lie in a job: arguments one after the other, and results. Each begins with a word that says how long it is.
+//!
+//! ```text
+//! arguments  bytes:40 | handles:24    and the bytes; the handles are the next so many of the job's
+//! results    bytes:40 | kind:24       and the bytes
+//! ```
+#![forbid(unsafe_code)]
+
+use super::error::TaskError;
+use crate::arena::Local;
+use crate::codec;
+use serde::Serialize;
+use std::sync::Arc;
+
+/// The bytes of a head.
+pub(super) const HEAD: usize = 8;
+const LEN_BITS: u32 = 40;
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum ResultKind {
+    Value = 0,
+    /// The bytes are a `Fault`.
+    Fault = 1,
+    /// The value has handles, and is elsewhere.
+    Parcel = 2,
+}
+
+impl ResultKind {
+    pub(super) fn of(extra: u64) -> ResultKind {
+        match extra {
+            0 => ResultKind::Value,
+            1 => ResultKind::Fault,
+            _ => ResultKind::Parcel,
+        }
+    }
+}
+
+#[inline]
+pub(super) fn head(len: usize, extra: u64) -> [u8; HEAD] {
+    (len as u64 | extra << LEN_BITS).to_ne_bytes()
+}
+
+/// The head of the record at `at`: how long it is, and what else it says.
+#[inline]
+pub(super) fn read_head(bytes: &[u8], at: usize) -> Option<(usize, u64)> {
+    let head = bytes.get(at..)?.first_chunk::<HEAD>()?;
+    let word = u64::from_ne_bytes(*head);
+    Some(((word & ((1 << LEN_BITS) - 1)) as usize, word >> LEN_BITS))
+}
+
+/// The end of so many records.
+pub(super) fn skip(bytes: &[u8], records: usize) -> Option<usize> {
+    (0..records).try_fold(0, |at, _| {
+        let (len, _) = read_head(bytes, at)?;
+        Some(at + HEAD + len)
+    })
+}
+
+/// The tasks of a job that is not in shared memory yet.
+#[derive(Default)]
+pub(super) struct Packed {
+    pub(super) bytes: Vec<u8>,
+    pub(super) handles: Vec<Arc<dyn Local>>,
+    /// How many there are to be run.
+    pub(super) tasks: u32,
+    /// The places of those that could not be encoded, and why.
+    pub(super) holes: Vec<(u32, TaskError)>,
+}
+
+impl Packed {
+    /// How many tasks were given, those that cannot be run included.
+    pub(super) fn len(&self) -> u32 {
+        self.tasks + self.holes.len() as u32
+    }
+
+    pub(super) fn clear(&mut self) {
+        self.bytes.clear();
+        self.handles.clear();
+        self.tasks = 0;
+        self.holes.clear();
+    }
+
+    /// Adds a task.
+    #[inline]
+    pub(super) fn add<A: Serialize>(&mut self, args: &A) {
+        let (at, had) = (self.bytes.len(), self.handles.len());
+        self.bytes.extend_from_slice(&[0; HEAD]);
+        match codec::append(args, &mut self.bytes, &mut self.handles) {
+            Ok(()) => {
+                let len = self.bytes.len() - at - HEAD;
+                let handles = (self.handles.len() - had) as u64;
+                self.bytes[at..at + HEAD].copy_from_slice(&head(len, handles));
+                self.tasks += 1;
+            }
+            Err(failure) => {
+                self.bytes.truncate(at);
+                self.handles.truncate(had);
+                self.holes.push((self.len(), failure.into()));
+            }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use serde::Serializer;
+    use serde::ser::Error;
+
+    struct Mute;
+
+    impl Serialize for Mute {
+        fn serialize<S: Serializer>(&self, _: S) -> Result<S::Ok, S::Error> {
+            Err(S::Error::custom("mute"))
+        }
+    }
+
+    #[test]
+    fn what_cannot_be_encoded_leaves_a_hole() {
+        let mut packed = Packed::default();
+        packed.add(&1_u8);
+        packed.add(&Mute);
+        packed.add(&"two");
+        packed.add(&Mute);
+        assert_eq!((packed.tasks, packed.len()), (2, 4));
+        let places: Vec<u32> = packed.holes.iter().map(|(place, _)| *place).collect();
+        assert_eq!(places, [1, 3]);
+        assert_eq!(read_head(&packed.bytes, 0), Some((1, 0)));
+        assert_eq!(skip(&packed.bytes, 1), Some(HEAD + 1));
+        assert_eq!(skip(&packed.bytes, 2), Some(packed.bytes.len()));
+        assert_eq!(skip(&packed.bytes, 3), None);
+    }
+}

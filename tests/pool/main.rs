@@ -1,0 +1,8 @@
+//! Pools of real processes: what they run, and what becomes of tasks whose workers die.
+
+#[path = "../common/guard.rs"]
+mod guard;
+
+mod calls;
+mod deaths;
+mod endings;
