@@ -2,6 +2,7 @@
 //! more parties than loom can bear are in `tests/ring_model`.
 
 mod chain;
+mod jobs;
 
 use super::mpmc::Storage;
 use super::tag::Laps;
