@@ -18,3 +18,10 @@ cargo run --release --example echo
 cargo run --release --example gather -- unsafe src >/dev/null
 cargo run --release --example pipeline -- src
 cargo run --release --example pipeline -- src --kill-worker
+cargo run --release --example fetch
+cargo run --release --example five_or_hundred
+pool=$(mktemp -d)
+trap 'rm -r "$pool"' EXIT
+cargo run --release --example copy_tree -- src "$pool/src"
+diff -r src "$pool/src"
+cargo run --release --example mandelbrot -- "$pool/mandelbrot.ppm"
