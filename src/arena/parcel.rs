@@ -203,6 +203,14 @@ impl<'a> Lent<'a> {
         self.0.block_ref().bytes()
     }
 
+    /// The bytes of the message in it.
+    pub(crate) fn message(self) -> &'a [u8] {
+        let bytes = self.parcel().bytes();
+        let (base, len) = (bytes.as_ptr(), bytes.len());
+        // SAFETY: the block lies in the mapping, which outlives `arena`, and is listed as long as these are used.
+        unsafe { std::slice::from_raw_parts(base, len) }
+    }
+
     /// The message in it.
     pub(crate) fn parcel(&self) -> &Parcel<'a> {
         &self.0

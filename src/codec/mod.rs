@@ -182,44 +182,49 @@ pub(crate) fn size<T: Serialize>(value: &T) -> Result<usize, Failure> {
     postcard::experimental::serialized_size(value).map_err(failure)
 }
 
-/// Appends the bytes of a value, and the objects of the handles in it. After an error there is more or less of either.
+/// Puts the bytes of a value behind the first `used` of a buffer that grows, and appends the objects of the handles in it: how many
+/// bytes are used then.
 #[inline]
 pub(crate) fn append<T: Serialize>(
     value: &T,
     bytes: &mut Vec<u8>,
+    used: usize,
     handles: &mut Vec<Arc<dyn Local>>,
-) -> Result<(), Failure> {
-    let mut encoding = Encoding::begin(false);
-    let mut serializer = postcard::Serializer {
-        output: Growing(bytes),
-    };
-    value.serialize(&mut serializer).map_err(failure)?;
-    if encoding.has_handles() {
-        handles.append(&mut encoding.take_handles());
+) -> Result<usize, Failure> {
+    match encode_to(value, &mut bytes[used..], handles)? {
+        Some(len) => Ok(used + len),
+        None => {
+            let need = used + size(value)?;
+            bytes.resize(need + need / 2 + 64, 0);
+            match encode_to(value, &mut bytes[used..], handles)? {
+                Some(len) => Ok(used + len),
+                None => Err(Failure::Encode(EncodeError(
+                    "it encodes differently each time".into(),
+                ))),
+            }
+        }
     }
-    Ok(())
 }
 
-/// A vector that grows.
-struct Growing<'a>(&'a mut Vec<u8>);
-
-impl Flavor for Growing<'_> {
-    type Output = ();
-
-    #[inline]
-    fn try_push(&mut self, byte: u8) -> postcard::Result<()> {
-        self.0.push(byte);
-        Ok(())
-    }
-
-    #[inline]
-    fn try_extend(&mut self, data: &[u8]) -> postcard::Result<()> {
-        self.0.extend_from_slice(data);
-        Ok(())
-    }
-
-    fn finalize(self) -> postcard::Result<()> {
-        Ok(())
+/// `None`: there is not enough room.
+#[inline]
+fn encode_to<T: Serialize>(
+    value: &T,
+    bytes: &mut [u8],
+    handles: &mut Vec<Arc<dyn Local>>,
+) -> Result<Option<usize>, Failure> {
+    let mut encoding = Encoding::begin(false);
+    let output = Buffer { bytes, used: 0 };
+    let mut serializer = postcard::Serializer { output };
+    match value.serialize(&mut serializer) {
+        Ok(()) => {
+            if encoding.has_handles() {
+                handles.append(&mut encoding.take_handles());
+            }
+            Ok(Some(serializer.output.used))
+        }
+        Err(postcard::Error::SerializeBufferFull) => Ok(None),
+        Err(error) => Err(failure(error)),
     }
 }
 
@@ -305,6 +310,20 @@ pub(crate) fn encode_parcel<'a, T: Serialize>(
 pub(crate) fn decode<T: DeserializeOwned>(bytes: &[u8]) -> Result<T, DecodeError> {
     let _decoding = Decoding::plain();
     from_bytes(bytes)
+}
+
+/// Many messages without handles, one after the other. No other code of the user's may run meanwhile.
+pub(crate) struct Decoder(#[allow(dead_code, reason = "ends the scope when dropped")] Decoding);
+
+impl Decoder {
+    pub(crate) fn new() -> Self {
+        Decoder(Decoding::plain())
+    }
+
+    #[inline]
+    pub(crate) fn decode<T: DeserializeOwned>(&self, bytes: &[u8]) -> Result<T, DecodeError> {
+        from_bytes(bytes)
+    }
 }
 
 /// The value in a block, with the handles and descriptors that came with it.

@@ -6,7 +6,7 @@ use super::lock;
 use super::record::{HEAD, ResultKind, read_head};
 use super::shared::Shared;
 use crate::arena::{Block, Lent};
-use crate::codec;
+use crate::codec::{self, Decoder};
 use crate::ring::{Cards, Hand};
 use serde::de::DeserializeOwned;
 use std::sync::{Arc, Mutex};
@@ -48,7 +48,11 @@ impl Finished {
         shared: &Shared,
         mut to: impl FnMut(Result<R, TaskError>),
     ) {
+        let decoder = Decoder::new();
         self.records(shared, |task, outcome| match outcome {
+            Ok((ResultKind::Value, record)) => {
+                to(decoder.decode(record).map_err(TaskError::Decode));
+            }
             Ok((kind, record)) => to(self.outcome(shared, kind, record, task)),
             Err(error) => to(Err(error.clone())),
         });
@@ -70,12 +74,19 @@ impl Finished {
             _ => &[],
         };
         let (mut at, mut task) = (0, 0);
+        let whole = self.holes.is_empty() && self.faults.is_empty() && self.whole.is_none();
         for place in 0..self.len() {
-            if let Some(error) = find(&self.holes, place) {
+            let hole = if whole {
+                None
+            } else {
+                find(&self.holes, place)
+            };
+            if let Some(error) = hole {
                 to(task, Err(error));
                 continue;
             }
-            let fault = self.whole.as_ref().or_else(|| find(&self.faults, task));
+            let fault = || self.whole.as_ref().or_else(|| find(&self.faults, task));
+            let fault = if whole { None } else { fault() };
             if let Some(error) = fault {
                 to(task, Err(error));
             } else {

@@ -15,7 +15,7 @@ use std::marker::PhantomData;
 use std::sync::Arc;
 use std::time::Duration;
 
-/// So many tickets are put into the queue at once.
+/// So many tasks are put into the queue at once.
 const RUN: usize = 64;
 
 /// The right to give tasks also when the pool is being closed.
@@ -139,7 +139,7 @@ impl<I: Iterator<Item: Serialize>> Flow<I> {
         match submitted {
             Submitted::Queued { ticket, .. } => {
                 self.tickets.push(ticket.0);
-                if self.tickets.len() >= RUN {
+                if self.tickets.len() * self.chunk >= RUN {
                     self.send();
                 }
             }
@@ -210,12 +210,12 @@ where
     I: Iterator<Item: Serialize>,
     R: DeserializeOwned,
 {
-    let mut results: Vec<Option<R>> = Vec::with_capacity(flow.input.size_hint().0);
+    let mut results = Results::new(flow.chunk, flow.input.size_hint().0);
     let mut first: Option<(usize, TaskError)> = None;
     let (shared, chunk) = (flow.shared.clone(), flow.chunk);
     loop {
         flow.feed(0);
-        results.resize_with(flow.tasks, || None);
+        results.expect(flow.given, flow.tasks);
         let Some(ready) = flow.take(Deadline::NEVER) else {
             if flow.is_over() {
                 break;
@@ -227,23 +227,95 @@ where
             list: ready.collect(),
         };
         for finished in &used.list {
-            let mut at = finished.number as usize * chunk;
-            finished.each(&shared, |outcome| {
-                match outcome {
-                    Ok(result) => results[at] = Some(result),
-                    Err(error) => {
-                        if first.as_ref().is_none_or(|(before, _)| at < *before) {
-                            first = Some((at, error));
-                        }
-                    }
+            let begin = finished.number as usize * chunk;
+            let failed = results.add(&shared, finished, begin);
+            if let Some((place, error)) = failed {
+                let at = begin + place;
+                if first.as_ref().is_none_or(|(before, _)| at < *before) {
+                    first = Some((at, error));
                 }
-                at += 1;
-            });
+            }
         }
     }
     match first {
         Some((_, error)) => Err(error),
-        None => Ok(results.into_iter().flatten().collect()),
+        None => Ok(results.into_vec()),
+    }
+}
+
+/// Results in the order of their tasks, though they come in another one.
+enum Results<R> {
+    Single(Vec<Option<R>>),
+    Chunks(Vec<Vec<R>>),
+}
+
+/// From here on a chunk's results have a list of their own.
+const WORTH_A_LIST: usize = 16;
+
+impl<R: DeserializeOwned> Results<R> {
+    fn new(chunk: usize, tasks: usize) -> Self {
+        if chunk < WORTH_A_LIST {
+            Results::Single(Vec::with_capacity(tasks))
+        } else {
+            Results::Chunks(Vec::new())
+        }
+    }
+
+    fn expect(&mut self, chunks: u32, tasks: usize) {
+        match self {
+            Results::Single(list) => list.resize_with(tasks, || None),
+            Results::Chunks(lists) => lists.resize_with(chunks as usize, Vec::new),
+        }
+    }
+
+    /// The first task of these without a result. The chunk begins at the task `begin`.
+    #[inline]
+    fn add(
+        &mut self,
+        shared: &Shared,
+        finished: &Finished,
+        begin: usize,
+    ) -> Option<(usize, TaskError)> {
+        let (mut place, mut failed) = (0, None);
+        let mut fail = |place, error| {
+            failed.get_or_insert((place, error));
+        };
+        match self {
+            Results::Single(list) => {
+                finished.each(shared, |outcome| {
+                    match outcome {
+                        Ok(result) => list[begin + place] = Some(result),
+                        Err(error) => fail(place, error),
+                    }
+                    place += 1;
+                });
+            }
+            Results::Chunks(lists) => {
+                let list = &mut lists[finished.number as usize];
+                list.reserve_exact(finished.len() as usize);
+                finished.each(shared, |outcome| {
+                    match outcome {
+                        Ok(result) => list.push(result),
+                        Err(error) => fail(place, error),
+                    }
+                    place += 1;
+                });
+            }
+        }
+        failed
+    }
+
+    fn into_vec(self) -> Vec<R> {
+        match self {
+            Results::Single(list) => list.into_iter().flatten().collect(),
+            Results::Chunks(lists) => {
+                let mut all = Vec::with_capacity(lists.iter().map(Vec::len).sum());
+                for mut list in lists {
+                    all.append(&mut list);
+                }
+                all
+            }
+        }
     }
 }
 

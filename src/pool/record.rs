@@ -59,7 +59,8 @@ pub(super) fn skip(bytes: &[u8], records: usize) -> Option<usize> {
 /// The tasks of a job that is not in shared memory yet.
 #[derive(Default)]
 pub(super) struct Packed {
-    pub(super) bytes: Vec<u8>,
+    buffer: Vec<u8>,
+    used: usize,
     pub(super) handles: Vec<Arc<dyn Local>>,
     /// How many there are to be run.
     pub(super) tasks: u32,
@@ -73,8 +74,12 @@ impl Packed {
         self.tasks + self.holes.len() as u32
     }
 
+    pub(super) fn bytes(&self) -> &[u8] {
+        &self.buffer[..self.used]
+    }
+
     pub(super) fn clear(&mut self) {
-        self.bytes.clear();
+        self.used = 0;
         self.handles.clear();
         self.tasks = 0;
         self.holes.clear();
@@ -83,23 +88,28 @@ impl Packed {
     /// Adds a task.
     #[inline]
     pub(super) fn add<A: Serialize>(&mut self, args: &A) {
-        let (at, had) = (self.bytes.len(), self.handles.len());
-        self.bytes.extend_from_slice(&[0; HEAD]);
-        match codec::append(args, &mut self.bytes, &mut self.handles) {
-            Ok(()) => {
-                let len = self.bytes.len() - at - HEAD;
+        let (at, had) = (self.used, self.handles.len());
+        if self.buffer.len() < at + HEAD {
+            self.buffer.resize(2 * at + ROOM, 0);
+        }
+        let begin = at + HEAD;
+        match codec::append(args, &mut self.buffer, begin, &mut self.handles) {
+            Ok(end) => {
                 let handles = (self.handles.len() - had) as u64;
-                self.bytes[at..at + HEAD].copy_from_slice(&head(len, handles));
+                self.buffer[at..begin].copy_from_slice(&head(end - begin, handles));
+                self.used = end;
                 self.tasks += 1;
             }
             Err(failure) => {
-                self.bytes.truncate(at);
                 self.handles.truncate(had);
                 self.holes.push((self.len(), failure.into()));
             }
         }
     }
 }
+
+/// Enough for most.
+const ROOM: usize = 256;
 
 #[cfg(test)]
 mod tests {
@@ -125,9 +135,9 @@ mod tests {
         assert_eq!((packed.tasks, packed.len()), (2, 4));
         let places: Vec<u32> = packed.holes.iter().map(|(place, _)| *place).collect();
         assert_eq!(places, [1, 3]);
-        assert_eq!(read_head(&packed.bytes, 0), Some((1, 0)));
-        assert_eq!(skip(&packed.bytes, 1), Some(HEAD + 1));
-        assert_eq!(skip(&packed.bytes, 2), Some(packed.bytes.len()));
-        assert_eq!(skip(&packed.bytes, 3), None);
+        assert_eq!(read_head(packed.bytes(), 0), Some((1, 0)));
+        assert_eq!(skip(packed.bytes(), 1), Some(HEAD + 1));
+        assert_eq!(skip(packed.bytes(), 2), Some(packed.bytes().len()));
+        assert_eq!(skip(packed.bytes(), 3), None);
     }
 }

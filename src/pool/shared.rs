@@ -276,7 +276,7 @@ impl Shared {
         if core.cards.is_empty() {
             core.cards.extend(cards.grow()?);
         }
-        let len = packed.bytes.len();
+        let len = packed.bytes().len();
         // Some room for results has to be left.
         let inline = packed.handles.is_empty() && len <= INLINE - 2 * super::record::HEAD;
         let mut block = None;
@@ -287,7 +287,7 @@ impl Shared {
                 return Err(crate::error::Error::NotInMessage.into());
             }
             let mut parcel = Parcel::new(arena, len as u64, &objects)?;
-            parcel.bytes_mut().copy_from_slice(&packed.bytes);
+            parcel.bytes_mut().copy_from_slice(packed.bytes());
             block = Some(parcel.into_index());
         }
         let Some(mut hand) = core.cards.pop() else {
@@ -299,7 +299,7 @@ impl Shared {
                 Extent { begin: 0, end: 0 }
             }
             None => {
-                cards.inline_mut(&mut hand)[..len].copy_from_slice(&packed.bytes);
+                cards.inline_mut(&mut hand)[..len].copy_from_slice(packed.bytes());
                 let begin = len;
                 Extent { begin, end: 0 }
             }

@@ -11,7 +11,7 @@ use crate::os::entry::function::Function;
 use crate::os::{bell, interrupt};
 use crate::process::{Fd, panicked};
 use crate::queue::Queue;
-use crate::ring::{Cards, Extent, Hand, JobPlace, Jobs, Serial, Ticket};
+use crate::ring::{Cards, Extent, Hand, JobPlace, Jobs, Marker, Serial, Ticket};
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 use std::any::Any;
@@ -150,8 +150,9 @@ pub(super) struct Run {
     task: u32,
     /// It stops before this one.
     until: u32,
-    /// The block with the arguments, if they are not on the card, and all handles in it.
-    args: Option<Lent<'static>>,
+    marker: Marker<'static>,
+    /// The arguments, if they are not on the card, and all handles among them.
+    args: Option<&'static [u8]>,
     handles: Vec<Block>,
     /// Those of the task that is under way; the next one's begin at the ends.
     arg: Range<usize>,
@@ -176,8 +177,9 @@ impl Run {
     fn new(arena: &'static Arena, cards: Cards<'static>, hand: Hand, most: u64) -> Run {
         let tasks = cards.shape(&hand).tasks;
         let from = Jobs(cards).progress(&hand).finished as u32;
-        let args = cards.args(&hand).map(|index| Lent::new(arena, index));
-        let handles = args.as_ref().map(|args| args.parcel().handles());
+        let lent = cards.args(&hand).map(|index| Lent::new(arena, index));
+        let handles = lent.as_ref().map(|lent| lent.parcel().handles());
+        let marker = cards.marker(&hand);
         let results = cards.results(&hand).map(|index| arena.take_over(index));
         let extent = cards.extent(&hand);
         let mut run = Run {
@@ -187,7 +189,8 @@ impl Run {
             from,
             task: from,
             until: (u64::from(from).saturating_add(most)).min(tasks.into()) as u32,
-            args,
+            marker,
+            args: lent.map(Lent::message),
             handles: handles.unwrap_or_default(),
             arg: 0..0,
             arg_handles: 0..0,
@@ -210,8 +213,8 @@ impl Run {
     }
 
     fn arg_bytes(&self) -> &[u8] {
-        match &self.args {
-            Some(block) => block.parcel().bytes(),
+        match self.args {
+            Some(bytes) => bytes,
             None => self.cards.inline(&self.hand),
         }
     }
@@ -232,7 +235,7 @@ impl Run {
             return false;
         }
         self.next_arg();
-        Jobs(self.cards).begin(&self.hand, self.task.into());
+        self.marker.begin(self.task.into());
         true
     }
 
@@ -370,7 +373,7 @@ impl Run {
             block.into_block();
         }
         if self.stop != Some(Stop::Within) {
-            Jobs(self.cards).pause(&self.hand, self.task.into());
+            self.marker.pause(self.task.into());
         }
         self.hand
     }

@@ -1,7 +1,7 @@
 //! The memory of a pool's jobs: each has a card, in pages that stay until the pool goes. Arguments and results lie on the card if
 //! they are small; else the card lists a block with them.
 
-use super::jobs::{Hand, JobStorage, Place};
+use super::jobs::{Hand, JobStorage, Marker, Place};
 use crate::arena::{Block, LARGEST_SMALL, OwnedBlock, Page, Shared, View, part_room};
 use crate::error::Error;
 use crate::primitive::AtomicU64;
@@ -102,12 +102,16 @@ impl<'a> Cards<'a> {
         &self.header().bell
     }
 
+    #[inline]
     fn page(&self, page: u32) -> View<'a> {
         let block = Block {
             index: page,
             generation: 0,
         };
-        self.view.arena.part(block)
+        let arena = self.view.arena;
+        // `grow` makes pages of one size only, and places name no others: not checked in the path of a task.
+        debug_assert_eq!(arena.part(block).len(), PAGE);
+        View { arena, block }
     }
 
     fn link(&self, page: u32) -> &'a AtomicU64 {
@@ -116,6 +120,7 @@ impl<'a> Cards<'a> {
         unsafe { &*base }
     }
 
+    #[inline]
     fn base(&self, place: Place) -> *mut Card {
         assert!(place.slot() < CARDS);
         let base = self.page(place.page()).base();
@@ -123,6 +128,7 @@ impl<'a> Cards<'a> {
         base.wrapping_add(at).cast()
     }
 
+    #[inline]
     fn card(&self, place: Place) -> Words<'a> {
         let base = self.base(place).cast::<[AtomicU64; 9]>();
         // SAFETY: a card begins with nine words (its bytes come behind them), in a page that stays as long as the object.
@@ -208,6 +214,11 @@ impl<'a> Cards<'a> {
 
     pub(crate) fn function_of(&self, hand: &Hand) -> u64 {
         self.card(hand.place).function().load(Relaxed)
+    }
+
+    /// Where its worker notes how far it is.
+    pub(crate) fn marker(&self, hand: &Hand) -> Marker<'a> {
+        Marker(self.card(hand.place).progress())
     }
 
     pub(crate) fn extent(&self, hand: &Hand) -> Extent {

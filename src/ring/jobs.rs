@@ -146,6 +146,26 @@ pub(crate) struct Progress {
     pub(crate) begun: bool,
 }
 
+/// Where the owner of a job notes how far it is.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Marker<'a>(pub(super) &'a AtomicU64);
+
+impl Marker<'_> {
+    /// From here on the task counts as started, and those before it as finished, with all that was written about them.
+    #[inline]
+    pub(crate) fn begin(self, task: u64) {
+        // (P) pairs with `progress`.
+        self.0.store(2 * task + 1, Release);
+    }
+
+    /// So many tasks are finished, and none is under way.
+    #[inline]
+    pub(crate) fn pause(self, finished: u64) {
+        // (P) as above.
+        self.0.store(2 * finished, Release);
+    }
+}
+
 /// Where a pool's words are: in an arena, or on the heap in a model.
 pub(crate) trait JobStorage: Copy {
     /// The list of the jobs that came back.
@@ -218,21 +238,18 @@ impl<S: JobStorage> Jobs<S> {
             .then_some(Hand { place, word })
     }
 
-    /// From here on the task counts as started, and those before it as finished, with all that was written about them.
-    #[inline]
-    pub(crate) fn begin(&self, hand: &Hand, task: u64) {
-        // (P) pairs with `progress`.
-        self.0.progress(hand.place).store(2 * task + 1, Release);
+    /// So many tasks are finished, and none is under way.
+    pub(crate) fn pause(&self, hand: &Hand, finished: u64) {
+        self.marker(hand).pause(finished);
     }
 
-    /// So many tasks are finished, and none is under way.
-    #[inline]
-    pub(crate) fn pause(&self, hand: &Hand, finished: u64) {
-        self.0.progress(hand.place).store(2 * finished, Release);
+    /// Where a worker notes how far it is.
+    pub(super) fn marker(&self, hand: &Hand) -> Marker<'_> {
+        Marker(self.0.progress(hand.place))
     }
 
     pub(crate) fn progress(&self, hand: &Hand) -> Progress {
-        // (P) pairs with `begin` and `pause`.
+        // (P) pairs with those of `Marker`.
         let word = self.0.progress(hand.place).load(Acquire);
         Progress {
             finished: word / 2,

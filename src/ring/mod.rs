@@ -26,7 +26,7 @@ pub(crate) use batch::Run;
 pub(crate) use cards::{Cards, Extent, INLINE, Shape};
 pub(crate) use chain::{Link, Next};
 pub(crate) use cursors::Cursors;
-pub(crate) use jobs::{Hand, Jobs, Place as JobPlace, Serial, Ticket};
+pub(crate) use jobs::{Hand, Jobs, Marker, Place as JobPlace, Serial, Ticket};
 #[cfg(all(test, not(loom)))]
 pub(crate) use mpmc::Blocked;
 #[cfg(test)]

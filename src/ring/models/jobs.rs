@@ -81,7 +81,7 @@ impl Heap {
             if steps <= 2 * task {
                 return true;
             }
-            jobs.begin(&hand, task);
+            jobs.marker(&hand).begin(task);
             if steps <= 2 * task + 1 {
                 return true;
             }
