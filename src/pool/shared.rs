@@ -136,7 +136,7 @@ impl Shared {
         settings: Settings,
         init: Option<Init>,
     ) -> Shared {
-        let owner = pool.arena().my_name();
+        let owner = pool.arena().my_word();
         let core = Core {
             entries: Vec::new(),
             free_entries: Vec::new(),
@@ -174,7 +174,7 @@ impl Shared {
     #[inline]
     pub(super) fn check(&self) -> Result<(), TaskError> {
         let arena = self.pool.arena();
-        if arena.check().is_err() || arena.my_name() != self.owner {
+        if arena.check().is_err() || arena.my_word() != self.owner {
             return Err(TaskError::ForeignFork);
         }
         Ok(())
