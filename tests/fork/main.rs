@@ -30,10 +30,7 @@ fn main() {
     // Ends this process when a test hangs. Its daemons end with it.
     // SAFETY: sets a timer of this process.
     unsafe { libc::alarm(LONG.as_secs() as u32) };
-    use locks::{
-        a_copy_is_another_holder, a_foreign_fork_holds_nothing,
-        a_process_that_holds_a_lock_is_not_copied,
-    };
+    use locks::*;
     let tests: &[(&str, fn())] = &tests![
         a_closure_may_capture_anything,
         arguments_take_their_usual_way,
