@@ -28,19 +28,23 @@ pub(crate) fn silence(fd: impl AsFd) {
     let _ = rustix::io::read(fd, &mut [0_u8; 8]);
 }
 
-/// `poll(fds, POLLIN, timeout)`: returns when one of them is readable, or the time is over, or sooner.
+/// `poll(fds, POLLIN, timeout)`: the first that is readable; none when the time is over, or sooner.
 ///
 /// # Errors
 ///
 /// No memory; a signal is none.
-pub(crate) fn wait_any(fds: &[BorrowedFd<'_>], timeout: Option<Duration>) -> io::Result<()> {
+pub(crate) fn wait_any(
+    fds: &[BorrowedFd<'_>],
+    timeout: Option<Duration>,
+) -> io::Result<Option<usize>> {
     let timeout = timeout.and_then(|timeout| Timespec::try_from(timeout).ok());
     let fds = fds.iter();
     let mut fds: Vec<PollFd<'_>> = fds
         .map(|fd| PollFd::from_borrowed_fd(*fd, PollFlags::IN))
         .collect();
     match rustix::event::poll(&mut fds, timeout.as_ref()) {
-        Ok(_) | Err(Errno::INTR) => Ok(()),
+        Ok(_) => Ok(fds.iter().position(|fd| !fd.revents().is_empty())),
+        Err(Errno::INTR) => Ok(None),
         Err(error) => Err(error.into()),
     }
 }
@@ -59,10 +63,11 @@ mod tests {
         assert!(!rung());
         ring(&bell);
         ring(&bell);
-        wait_any(&[bell.as_fd()], None).unwrap();
+        assert_eq!(wait_any(&[bell.as_fd()], None).unwrap(), Some(0));
         assert!(rung());
         silence(&bell);
         assert!(!rung());
-        wait_any(&[bell.as_fd()], Some(Duration::ZERO)).unwrap();
+        let waited = wait_any(&[bell.as_fd()], Some(Duration::ZERO));
+        assert_eq!(waited.unwrap(), None);
     }
 }

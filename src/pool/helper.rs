@@ -50,7 +50,11 @@ impl Helper {
     }
 }
 
+/// How long to wait for somebody else, like a debugger, who looks at a dead worker first.
+const SHORTLY: Duration = Duration::from_millis(1);
+
 fn help(shared: &Arc<Shared>) {
+    let mut ended = None;
     loop {
         bell::silence(&shared.bell);
         let pause = tend(shared);
@@ -62,6 +66,13 @@ fn help(shared: &Arc<Shared>) {
             return;
         }
         let workers = core.staff.workers.clone();
+        if workers.iter().any(|worker| Some(worker.serial) == ended) {
+            // It has, and nobody can be told how yet.
+            drop(core);
+            thread::sleep(SHORTLY);
+            ended = None;
+            continue;
+        }
         let reads = core.callbacks_due > 0 || core.phase != Phase::Open;
         drop(core);
         if reads {
@@ -73,11 +84,16 @@ fn help(shared: &Arc<Shared>) {
                 continue;
             }
         }
-        let mut fds: Vec<BorrowedFd<'_>> = workers.iter().map(|w| w.process.as_fd()).collect();
-        fds.push(shared.bell.as_fd());
-        if bell::wait_any(&fds, pause).is_err() {
-            thread::sleep(Duration::from_millis(1));
-        }
+        let mut fds: Vec<BorrowedFd<'_>> = vec![shared.bell.as_fd()];
+        fds.extend(workers.iter().map(|worker| worker.process.as_fd()));
+        ended = match bell::wait_any(&fds, pause) {
+            Ok(Some(at @ 1..)) => Some(workers[at - 1].serial),
+            Ok(_) => None,
+            Err(_) => {
+                thread::sleep(SHORTLY);
+                None
+            }
+        };
     }
 }
 

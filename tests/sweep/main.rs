@@ -16,6 +16,7 @@ mod lock;
 mod meeting;
 mod pipe;
 mod place;
+mod pool;
 mod process;
 mod queue;
 mod repair;

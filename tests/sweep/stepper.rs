@@ -97,6 +97,13 @@ impl Stepper {
         Ok(Stepper::of(pid, true))
     }
 
+    /// The same with a child of a child.
+    pub fn attach_to_grandchild(pid: u32) -> Result<Stepper, String> {
+        let mut stepper = Stepper::attach(pid)?;
+        stepper.own_child = false;
+        Ok(stepper)
+    }
+
     fn of(pid: i32, own_child: bool) -> Stepper {
         Stepper {
             pid,
