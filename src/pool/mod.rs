@@ -188,7 +188,12 @@ impl Pool {
                     Err(error) => on_error(&error),
                 }
             }));
-            self.shared.lock().callbacks_due += 1;
+            let mut core = self.shared.lock();
+            core.callbacks_due += 1;
+            if core.callbacks_due == 1 {
+                // It may be asleep without having asked to be told of results.
+                core.helper.wake(&self.shared.bell);
+            }
         })
     }
 
@@ -206,9 +211,10 @@ impl Pool {
         let mut entry = None;
         match self.shared.function(f) {
             Ok(function) => {
-                prepare(&batch);
                 let mut packed = Packed::default();
+                // User code, which may panic: nothing is promised before.
                 packed.add(&args);
+                prepare(&batch);
                 let submitted = self.shared.submit(&mut packed, function, &batch, 0, false);
                 if let Submitted::Queued { ticket, entry: at } = submitted {
                     self.shared.send(&mut vec![ticket.0]);

@@ -205,6 +205,9 @@ impl RawLock {
         }
         // Whether to ask if the holder lives: at once, unless that was done just now, and after every slice.
         let mut slow = patience.may_ask();
+        // However often it is woken in between, for others' sake or by a signal.
+        let mut asked = Instant::now();
+        let mut ask_after = if slow { SLICE } else { SHORT_SLICE };
         let mut slept = false;
         let mut announced = false;
         loop {
@@ -225,12 +228,14 @@ impl RawLock {
                     announced = true;
                     continue;
                 }
-                let slice = deadline.slice(if slow { SLICE } else { SHORT_SLICE });
-                let since = Instant::now();
+                let slice = deadline.slice(ask_after.saturating_sub(asked.elapsed()));
                 self.sleepers.wait(SOME, slice);
-                slow = since.elapsed() >= slice || cfg!(all(test, loom));
+                // At the end of its time, too.
+                slow = asked.elapsed() >= ask_after || deadline.expired();
+                slow |= cfg!(all(test, loom));
                 (slept, announced) = (true, false);
                 if slow {
+                    (asked, ask_after) = (Instant::now(), SLICE);
                     owners.quiet();
                     None
                 } else {

@@ -209,6 +209,8 @@ impl Wait<'_> {
     ) -> Option<T> {
         let fences = self.arena.fences();
         let mut slow = false;
+        // However often it is woken in between, for others' sake or by a signal.
+        let mut asked = Instant::now();
         loop {
             let key = self.event.prepare(fences);
             if let Progress::Done(value) = attempt(slow) {
@@ -221,16 +223,17 @@ impl Wait<'_> {
                     _ => None,
                 };
             }
-            let slice = deadline.slice(SLICE);
             let since = Instant::now();
+            let slice = deadline.slice(SLICE.saturating_sub(since - asked));
             self.event.sleep(key, slice);
             let slept = since.elapsed();
             if WORTH_SPINNING.contains(&slept) {
                 self.spin.slept_in_vain();
             }
-            // A whole slice without a word: look whether somebody died, and use the quiet.
-            slow = slept >= slice;
+            // A whole slice without success: look whether somebody died.
+            slow = asked.elapsed() >= SLICE;
             if slow {
+                asked = Instant::now();
                 self.arena.idle();
                 if let Some(watched) = self.spin.watched() {
                     self.arena.tend(watched);

@@ -7,8 +7,8 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 use multiprocess::{
-    Barrier, BarrierError, BoundedSemaphore, Condition, Event, Lock, LockError, RLock, Semaphore,
-    Value,
+    Barrier, BarrierError, BoundedSemaphore, Condition, Event, ExitCode, Lock, LockError, RLock,
+    Semaphore, Value,
 };
 use zerocopy::{FromBytes, Immutable, IntoBytes};
 
@@ -48,6 +48,14 @@ extern "C" fn nothing(_: i32) {}
 
 /// Runs a wait on a thread that is interrupted again and again.
 fn interrupted<R: Send>(wait: impl FnOnce() -> R + Send, meanwhile: impl FnOnce()) -> R {
+    interrupted_while(wait, |_| meanwhile())
+}
+
+/// The same, and `meanwhile` may interrupt it, too.
+fn interrupted_while<R: Send>(
+    wait: impl FnOnce() -> R + Send,
+    meanwhile: impl FnOnce(&dyn Fn()),
+) -> R {
     // SAFETY: all zero bytes are an action without flags: calls are not restarted.
     let mut action: libc::sigaction = unsafe { std::mem::zeroed() };
     action.sa_sigaction = nothing as extern "C" fn(i32) as libc::sighandler_t;
@@ -66,15 +74,53 @@ fn interrupted<R: Send>(wait: impl FnOnce() -> R + Send, meanwhile: impl FnOnce(
             result
         });
         let target = receive.recv().unwrap();
-        for _ in 0..30 {
+        let interrupt = || {
             // SAFETY: the thread stays until it is told that this is over.
             unsafe { libc::pthread_kill(target, libc::SIGUSR2) };
+        };
+        for _ in 0..30 {
+            interrupt();
             thread::sleep(Duration::from_millis(1));
         }
-        meanwhile();
+        meanwhile(&interrupt);
         over.store(true, SeqCst);
         waiter.join().unwrap()
     })
+}
+
+/// However often a sleeper is woken, it finds out that the one in its way is dead. Nobody reaps that one.
+#[test]
+fn signals_keep_no_death_from_who_sleeps() {
+    fn stay((lock, permits, held): (Lock, Semaphore, Event)) {
+        let (_guard, _permit) = (lock.lock().unwrap(), permits.acquire().unwrap());
+        held.set();
+        thread::sleep(LONG);
+    }
+    let _watch = watch();
+    let (lock, permits) = (Lock::new(()).unwrap(), Semaphore::new(1).unwrap());
+    let held = Event::new().unwrap();
+    let holder = start(stay, (lock.clone(), permits.clone(), held.clone()));
+    assert!(held.wait());
+    for part in 0..2 {
+        let got = AtomicBool::new(false);
+        let wait = || {
+            match part {
+                0 => assert!(matches!(lock.lock(), Err(LockError::OwnerDied(_)))),
+                _ => drop(permits.acquire().unwrap()),
+            }
+            got.store(true, SeqCst);
+        };
+        let meanwhile = |interrupt: &dyn Fn()| {
+            holder.kill().unwrap();
+            until(|| {
+                interrupt();
+                thread::sleep(Duration::from_millis(4));
+                got.load(SeqCst)
+            });
+        };
+        interrupted_while(wait, meanwhile);
+    }
+    assert_eq!(holder.wait(), ExitCode::Signaled(libc::SIGKILL));
 }
 
 #[test]

@@ -31,6 +31,13 @@ fn the_sender_is_killed() {
     }
 }
 
+fn send_and_stay_until((sender, signal): (PipeSender<u32>, i32)) {
+    // Ignored signals are inherited: SIGHUP is by what `nohup` starts.
+    // SAFETY: the default action is no code of this program.
+    unsafe { libc::signal(signal, libc::SIG_DFL) };
+    send_and_stay((sender, 50));
+}
+
 /// What was committed arrives, whatever signal ended the sender.
 #[test]
 fn what_was_sent_arrives_whatever_the_signal() {
@@ -43,7 +50,7 @@ fn what_was_sent_arrives_whatever_the_signal() {
         libc::SIGHUP,
     ] {
         let (mut receiver, sender) = Pipe::simplex().unwrap();
-        let process = start(send_and_stay, (sender, 50));
+        let process = start(send_and_stay_until, (sender, number));
         while receiver.recv().unwrap() < 30 {}
         // The others may be sent by now, or not.
         signal(&process, number);

@@ -2,6 +2,7 @@
 
 use crate::guard::watch;
 use multiprocess::{Error, Pool, PoolJoinError, Queue, TaskError};
+use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::process::id;
 use std::sync::mpsc;
 use std::thread;
@@ -368,4 +369,48 @@ fn what_does_not_encode_is_its_task_s_error() {
             }
         }
     }
+}
+
+fn double(n: u64) -> u64 {
+    2 * n
+}
+
+/// Nobody waits for the results, and the helper thread may be asleep.
+#[test]
+fn a_callback_comes_when_nobody_waits() {
+    let _watch = watch();
+    let pool = Pool::new(2).unwrap();
+    assert_eq!(pool.apply(double, 1).unwrap(), 2);
+    thread::sleep(Duration::from_millis(50));
+    let (told, results) = mpsc::channel();
+    for n in 0..50 {
+        let told = told.clone();
+        let on_ok = move |result: &u64| told.send(*result).unwrap();
+        let _result = pool.apply_async_with(double, n, on_ok, |error| panic!("{error}"));
+        assert_eq!(results.recv(), Ok(2 * n));
+    }
+}
+
+struct Bomb;
+
+impl serde::Serialize for Bomb {
+    fn serialize<S: serde::Serializer>(&self, _: S) -> Result<S::Ok, S::Error> {
+        panic!("cannot be encoded");
+    }
+}
+
+impl<'de> serde::Deserialize<'de> for Bomb {
+    fn deserialize<D: serde::Deserializer<'de>>(_: D) -> Result<Self, D::Error> {
+        Ok(Bomb)
+    }
+}
+
+#[test]
+fn arguments_that_panic_leave_no_callback_to_wait_for() {
+    let _watch = watch();
+    let pool = Pool::new(1).unwrap();
+    let submit = || pool.apply_async_with(drop::<Bomb>, Bomb, |()| (), |_| ());
+    assert!(catch_unwind(AssertUnwindSafe(submit)).is_err());
+    pool.close();
+    pool.join().unwrap();
 }

@@ -1,4 +1,5 @@
 use super::*;
+use std::sync::mpsc;
 
 fn pattern(len: usize) -> Vec<u8> {
     (0..len).map(|i| (i ^ (i >> 8)) as u8).collect()
@@ -114,10 +115,17 @@ fn a_timed_receive_resumes() {
     let mut buffer = vec![0; long.len()];
     for way in 0..4 {
         thread::scope(|scope| {
-            scope.spawn(|| {
-                let error = sender.send_bytes_timeout(&long[..50_000], SOON * 2);
-                assert!(error.is_ok() || way == 3, "{error:?}");
-                sender.send_bytes(&long).unwrap();
+            let (told, given_up) = mpsc::channel();
+            let (sender, long) = (&mut sender, &long);
+            scope.spawn(move || {
+                if way == 3 {
+                    let late = sender.send_bytes_timeout(&long[..50_000], SOON * 2);
+                    assert!(late.is_err(), "nobody receives the end of it");
+                    told.send(()).unwrap();
+                } else {
+                    sender.send_bytes(&long[..50_000]).unwrap();
+                }
+                sender.send_bytes(long).unwrap();
             });
             if way == 3 {
                 // The first one is given up, after a part of it was received.
@@ -126,8 +134,8 @@ fn a_timed_receive_resumes() {
                         .recv_bytes_timeout(Duration::from_micros(1))
                         .is_err()
                 );
-                thread::sleep(SOON * 4);
-                assert_eq!(receiver.recv_bytes().unwrap(), long);
+                given_up.recv().unwrap();
+                assert_eq!(receiver.recv_bytes().unwrap(), *long);
                 return;
             }
             let mut tries = 0;
@@ -154,7 +162,7 @@ fn a_timed_receive_resumes() {
             };
             assert_eq!(got, long[..50_000]);
             got = receiver.recv_bytes().unwrap();
-            assert_eq!(got, long);
+            assert_eq!(got, *long);
         });
     }
 }
