@@ -266,7 +266,7 @@ impl<S: JobStorage> Jobs<S> {
             self.0.next(hand.place).store(first, Relaxed);
             // (L) pairs with `take_returned`. That the list was emptied and begins with the same card again does no harm:
             // then that card is what comes behind this one.
-            match list.compare_exchange_weak(first, hand.place.link(), Release, Relaxed) {
+            match list.compare_exchange(first, hand.place.link(), Release, Relaxed) {
                 Ok(_) => return,
                 Err(other) => first = other,
             }
