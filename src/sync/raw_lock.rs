@@ -228,11 +228,10 @@ impl RawLock {
                     announced = true;
                     continue;
                 }
-                let slice = deadline.slice(ask_after.saturating_sub(asked.elapsed()));
+                let since = Instant::now();
+                let slice = deadline.slice(ask_after.saturating_sub(since - asked));
                 self.sleepers.wait(SOME, slice);
-                // At the end of its time, too.
-                slow = asked.elapsed() >= ask_after || deadline.expired();
-                slow |= cfg!(all(test, loom));
+                slow = since.elapsed() >= slice || cfg!(all(test, loom));
                 (slept, announced) = (true, false);
                 if slow {
                     (asked, ask_after) = (Instant::now(), SLICE);

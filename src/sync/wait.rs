@@ -231,7 +231,7 @@ impl Wait<'_> {
                 self.spin.slept_in_vain();
             }
             // A whole slice without success: look whether somebody died.
-            slow = asked.elapsed() >= SLICE;
+            slow = slept >= slice;
             if slow {
                 asked = Instant::now();
                 self.arena.idle();
