@@ -205,8 +205,9 @@ impl RawLock {
         }
         // Whether to ask if the holder lives: at once, unless that was done just now, and after every slice.
         let mut slow = patience.may_ask();
-        // However often it is woken in between, for others' sake or by a signal.
-        let mut asked = Instant::now();
+        // Since it first slept after the last question: a slice however often it is woken in between, for others' sake or by
+        // a signal, and a sleep after every question, however long that took.
+        let mut asleep_since = None;
         let mut ask_after = if slow { SLICE } else { SHORT_SLICE };
         let mut slept = false;
         let mut announced = false;
@@ -229,12 +230,13 @@ impl RawLock {
                     continue;
                 }
                 let since = Instant::now();
-                let slice = deadline.slice(ask_after.saturating_sub(since - asked));
+                let asleep = since - *asleep_since.get_or_insert(since);
+                let slice = deadline.slice(ask_after.saturating_sub(asleep));
                 self.sleepers.wait(SOME, slice);
                 slow = since.elapsed() >= slice || cfg!(all(test, loom));
                 (slept, announced) = (true, false);
                 if slow {
-                    (asked, ask_after) = (Instant::now(), SLICE);
+                    (asleep_since, ask_after) = (None, SLICE);
                     owners.quiet();
                     None
                 } else {

@@ -209,8 +209,9 @@ impl Wait<'_> {
     ) -> Option<T> {
         let fences = self.arena.fences();
         let mut slow = false;
-        // However often it is woken in between, for others' sake or by a signal.
-        let mut asked = Instant::now();
+        // Since it first slept after the last question: a slice however often it is woken in between, for others' sake or by
+        // a signal, and a sleep after every question, however long that took.
+        let mut asleep_since = None;
         loop {
             let key = self.event.prepare(fences);
             if let Progress::Done(value) = attempt(slow) {
@@ -224,7 +225,8 @@ impl Wait<'_> {
                 };
             }
             let since = Instant::now();
-            let slice = deadline.slice(SLICE.saturating_sub(since - asked));
+            let asleep = since - *asleep_since.get_or_insert(since);
+            let slice = deadline.slice(SLICE.saturating_sub(asleep));
             self.event.sleep(key, slice);
             let slept = since.elapsed();
             if WORTH_SPINNING.contains(&slept) {
@@ -233,7 +235,7 @@ impl Wait<'_> {
             // A whole slice without success: look whether somebody died.
             slow = slept >= slice;
             if slow {
-                asked = Instant::now();
+                asleep_since = None;
                 self.arena.idle();
                 if let Some(watched) = self.spin.watched() {
                     self.arena.tend(watched);
