@@ -318,7 +318,7 @@ fn a_thinned_plan_keeps_the_points_around_atomics() {
     assert_eq!(all.len(), 1001);
     let thinned = plan(&steps, 100);
     assert!(thinned.len() < 30);
-    for after in 498..=502 {
+    for after in 499..=502 {
         let point = Point {
             after,
             asleep: false,

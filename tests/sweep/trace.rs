@@ -228,10 +228,13 @@ const LONG: usize = 20_000;
 /// Chooses the kill points: every instruction; of one that is come by very often, a sample of the
 /// times. In a long operation, every system call, every locked instruction and every write to
 /// shared memory, before and after; of the rest, and of long runs of one and the same writing
-/// instruction, a sample. `stride` above 1 thins them, but not near a locked instruction.
+/// instruction, a sample. `stride` above 1 thins them, most where survivors see no difference: between two effects, unless the
+/// tracer has missed one.
 pub fn plan(steps: &[Step], stride: usize) -> Vec<Point> {
-    /// Steps on each side of a locked instruction.
-    const NEAR: usize = 3;
+    /// How much more the steps without effect are thinned.
+    const QUIET: usize = 4;
+    // Steps on each side of a locked instruction, beside those just before it and just after it.
+    let near_atomic = if stride == 1 { 3 } else { 1 };
     /// Samples of the steps without effect, and of those of one writing instruction.
     const SAMPLES: usize = 200;
     const WRITES: usize = 100;
@@ -243,10 +246,10 @@ pub fn plan(steps: &[Step], stride: usize) -> Vec<Point> {
     let length = steps.len();
     let mut chosen = vec![false; length + 1];
     let long = length > LONG;
-    let every = if long {
-        stride * length / SAMPLES
-    } else {
-        stride
+    let every = match stride {
+        _ if long => stride * length / SAMPLES,
+        1 => 1,
+        _ => stride * QUIET,
     };
     let mut passes: HashMap<u64, usize> = HashMap::new();
     for step in steps {
@@ -281,7 +284,7 @@ pub fn plan(steps: &[Step], stride: usize) -> Vec<Point> {
             continue;
         }
         let near = match step.effect {
-            Effect::Atomic if !long => NEAR,
+            Effect::Atomic if !long => near_atomic,
             _ => 0,
         };
         chosen[n.saturating_sub(near)..=(n + 1 + near).min(length)].fill(true);
