@@ -1,4 +1,4 @@
-//! `sigaction(SIGINT)`: Ctrl-C at a terminal is for the process that the user started.
+//! `sigaction(SIGINT)`, `sigprocmask`: Ctrl-C at a terminal is for the process that the user started.
 
 #![allow(unsafe_code)]
 
@@ -6,15 +6,36 @@ use std::io;
 use std::mem::MaybeUninit;
 use std::ptr;
 
+/// SIGINT as the only one of a kernel's set of signals.
+pub(crate) const MASK: u64 = 1 << (libc::SIGINT - 1);
+
 extern "C" fn nothing(_: libc::c_int) {}
 
-/// `sigaction(SIGINT, {nothing, SA_RESTART})`: from now on Ctrl-C does not end this process. Programs that it starts are ended:
-/// a handler, unlike `SIG_IGN`, is not inherited through `execve`.
+/// `sigaction(SIGINT, {nothing, SA_RESTART})`, `SIG_UNBLOCK`: from now on Ctrl-C does not end this process, nor does one that came
+/// while it was blocked. Programs that it starts are ended: a handler, unlike `SIG_IGN`, is not inherited through `execve`. Where it
+/// is ignored already (as under `nohup`) it stays so, for them too.
 ///
 /// # Errors
 ///
 /// Where a filter forbids it.
 pub(crate) fn stand() -> io::Result<()> {
+    let stood = handle();
+    let (call, how) = (libc::SYS_rt_sigprocmask, libc::SIG_UNBLOCK);
+    let (mask, none) = (MASK, ptr::null_mut::<u64>());
+    // SAFETY: the kernel's signal sets have eight bytes.
+    unsafe { libc::syscall(call, how, &raw const mask, none, size_of::<u64>()) };
+    stood
+}
+
+fn handle() -> io::Result<()> {
+    let mut old = MaybeUninit::<libc::sigaction>::zeroed();
+    // SAFETY: the old action is written to a variable of that type.
+    if unsafe { libc::sigaction(libc::SIGINT, ptr::null(), old.as_mut_ptr()) } == 0 {
+        // SAFETY: zeros are a valid action too.
+        if unsafe { old.assume_init() }.sa_sigaction == libc::SIG_IGN {
+            return Ok(());
+        }
+    }
     let action = MaybeUninit::<libc::sigaction>::zeroed();
     // SAFETY: zeros are a valid action.
     let mut action = unsafe { action.assume_init() };
@@ -29,10 +50,23 @@ pub(crate) fn stand() -> io::Result<()> {
 
 #[cfg(test)]
 mod tests {
+    use super::*;
+
     #[test]
     fn ctrl_c_does_not_end_it() {
-        super::stand().unwrap();
+        let (mask, none) = (MASK, ptr::null_mut::<u64>());
+        let (call, how) = (libc::SYS_rt_sigprocmask, libc::SIG_BLOCK);
+        // SAFETY: as in `stand`; this thread only.
+        unsafe { libc::syscall(call, how, &raw const mask, none, size_of::<u64>()) };
+        // SAFETY: sends a signal to this thread that is blocked.
+        assert_eq!(unsafe { libc::raise(libc::SIGINT) }, 0);
+        stand().unwrap();
         // SAFETY: sends a signal that is handled.
         assert_eq!(unsafe { libc::raise(libc::SIGINT) }, 0);
+        let mut pending = 0_u64;
+        let call = libc::SYS_rt_sigpending;
+        // SAFETY: as for the mask.
+        unsafe { libc::syscall(call, &raw mut pending, size_of::<u64>()) };
+        assert_eq!(pending & MASK, 0);
     }
 }

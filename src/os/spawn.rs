@@ -22,7 +22,7 @@ pub(crate) mod exit;
 pub(crate) mod fork;
 
 use super::entry::{self, FIRST_FD, Variable, image};
-use super::fds;
+use super::{fds, interrupt};
 
 const PROGRAM: &CStr = c"/proc/self/exe";
 
@@ -39,7 +39,7 @@ pub(crate) struct Spawned {
 ///
 /// The child sees: standard input from /dev/null, the parent's standard output and error, `fds` as 3, 4, .. in this order
 /// and no other descriptor; the parent's arguments, environment and current directory as of now; no blocked signal;
-/// ignored signals stay ignored except for SIGCHLD.
+/// ignored signals stay ignored except for SIGCHLD. `shielded`: SIGINT is blocked, for [`stand`](super::interrupt::stand) to let through.
 ///
 /// # Errors
 ///
@@ -50,6 +50,7 @@ pub(crate) fn spawn(
     nonce: u64,
     tail: &str,
     fds: &[BorrowedFd<'_>],
+    shielded: bool,
 ) -> io::Result<Spawned> {
     check()?;
     let closes = fds::can_close_ranges();
@@ -67,6 +68,7 @@ pub(crate) fn spawn(
     let mut plan = Plan {
         sources: fds.iter().map(AsRawFd::as_raw_fd).collect(),
         closes,
+        mask: if shielded { interrupt::MASK } else { 0 },
         arguments: &pointers(&arguments),
         environment: &pointers(&environment),
     };
@@ -146,6 +148,8 @@ struct Plan<'a> {
     sources: Vec<RawFd>,
     /// Whether to close all others.
     closes: bool,
+    /// The signals that stay blocked.
+    mask: u64,
     arguments: &'a [*mut c_char],
     environment: &'a [*mut c_char],
 }
@@ -171,7 +175,7 @@ impl Plan<'_> {
         if self.closes {
             fds::close_copies_from(beyond)?;
         }
-        aside::set_mask(0);
+        aside::set_mask(self.mask);
         let (program, arguments) = (PROGRAM.as_ptr(), self.arguments.as_ptr());
         // SAFETY: C strings in lists that end with a null pointer.
         unsafe { libc::execve(program, arguments.cast(), self.environment.as_ptr().cast()) };

@@ -9,6 +9,7 @@ use crate::arena::{Block, Lent};
 use crate::codec::{self, Decoder};
 use crate::ring::{Cards, Hand};
 use serde::de::DeserializeOwned;
+use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::{Arc, Mutex};
 
 /// A job that nobody works at any more.
@@ -156,7 +157,7 @@ impl Finished {
     }
 }
 
-type Callback = Box<dyn FnOnce(&Shared, &[Finished]) + Send>;
+pub(super) type Callback = Box<dyn FnOnce(&Shared, &[Finished]) + Send>;
 
 /// The jobs of one call.
 #[derive(Default)]
@@ -175,6 +176,8 @@ struct State {
     /// Nobody will ask.
     abandoned: bool,
     callback: Option<Callback>,
+    /// It is being run, and looks at `done`.
+    calling: bool,
 }
 
 /// What to do with a job that was just delivered.
@@ -194,8 +197,11 @@ impl Batch {
         Arc::new(batch)
     }
 
-    pub(super) fn set_callback(&self, callback: Callback) {
-        lock(&self.state).callback = Some(callback);
+    /// For one job.
+    pub(super) fn with_callback(callback: Option<Callback>) -> Arc<Batch> {
+        let batch = Batch::new(1);
+        lock(&batch.state).callback = callback;
+        batch
     }
 
     /// None of it can be run.
@@ -259,14 +265,28 @@ impl Batch {
         state.done.clone()
     }
 
-    /// Runs the callback. What the batch held, if nobody else wants it.
+    pub(super) fn has_callback(&self) -> bool {
+        lock(&self.state).callback.is_some()
+    }
+
+    /// Runs the callback, if there is one. What the batch held, if nobody else wants it.
     pub(super) fn call(&self, shared: &Shared) -> Vec<Finished> {
         let done = self.done();
-        let callback = lock(&self.state).callback.take();
-        if let (Some(callback), Some(done)) = (callback, done) {
-            callback(shared, &done);
+        let callback = {
+            let mut state = lock(&self.state);
+            state.calling = true;
+            state.callback.take()
+        };
+        if let (Some(callback), Some(done)) = (callback, &done) {
+            let call = || callback(shared, done);
+            if let Err(payload) = catch_unwind(AssertUnwindSafe(call)) {
+                // The hook has printed the panic; nobody else is harmed. Dropping what user code threw could throw again.
+                std::mem::forget(payload);
+            }
         }
+        drop(done);
         let mut state = lock(&self.state);
+        state.calling = false;
         if state.abandoned {
             take_all(&mut state)
         } else {
@@ -278,7 +298,7 @@ impl Batch {
     pub(super) fn abandon(&self) -> Vec<Finished> {
         let mut state = lock(&self.state);
         state.abandoned = true;
-        if state.callback.is_some() {
+        if state.callback.is_some() || state.calling {
             Vec::new()
         } else {
             take_all(&mut state)
@@ -288,7 +308,7 @@ impl Batch {
 
 fn take_all(state: &mut State) -> Vec<Finished> {
     let mut all = std::mem::take(&mut state.ready);
-    // Who looks at them at this moment has a share: then they go with the pool.
+    // Nobody else has a share: a callback gives its own back before, and who asks for the result borrows it.
     let done = state.done.take().and_then(Arc::into_inner);
     all.extend(done.into_iter().flatten());
     all

@@ -107,13 +107,12 @@ impl Shared {
 
     fn initialized(&self, core: &mut Core, finished: &Finished) {
         match finished.one::<()>(self) {
-            Ok(()) => core.staff.ready += 1,
+            Ok(()) => core.staff.initialized(),
+            // It was not started.
+            Err(TaskError::NoWorker) => {}
+            // A kill says nothing about the initializer, unless it comes again and again.
+            Err(TaskError::WorkerDied { .. }) if !core.staff.died_in_initializer() => {}
             Err(error) => {
-                // A kill says nothing about the initializer, unless it comes again and again.
-                let died = matches!(error, TaskError::WorkerDied { .. } | TaskError::NoWorker);
-                if died && !core.staff.gives_up() {
-                    return;
-                }
                 let error = TaskError::Initializer(Box::new(error));
                 self.break_down(core, error);
             }

@@ -11,7 +11,7 @@ use std::fmt;
 #[non_exhaustive]
 #[derive(Clone, Debug)]
 pub enum TaskError {
-    /// The function panicked, or decoding its arguments or encoding its result did.
+    /// The function panicked, or decoding its arguments did, or encoding or dropping its result.
     Panicked {
         /// The panic's message, if it is text.
         message: String,

@@ -12,7 +12,6 @@ use crate::os::bell;
 use crate::process::{ExitCode, Fd, Process};
 use std::io;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
-use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
 use std::sync::atomic::Ordering::Relaxed;
 use std::thread::{self, ThreadId};
@@ -42,6 +41,13 @@ impl Helper {
     pub(super) fn wake(&self, bell: &OwnedFd) {
         if self.id.is_some() {
             bell::ring(bell);
+        }
+    }
+
+    /// The same for whoever does its work while it may be somewhere else.
+    fn wake_from_outside(&self, bell: &OwnedFd) {
+        if !self.is_current() {
+            self.wake(bell);
         }
     }
 
@@ -105,16 +111,7 @@ fn run_callbacks(shared: &Shared) -> bool {
             return any;
         };
         any = true;
-        // The hook has printed the panic; nobody else is harmed.
-        let unwanted = catch_unwind(AssertUnwindSafe(|| batch.call(shared)));
-        let unwanted = match unwanted {
-            Ok(unwanted) => unwanted,
-            Err(payload) => {
-                // Dropping what user code threw could throw again.
-                std::mem::forget(payload);
-                batch.call(shared)
-            }
-        };
+        let unwanted = batch.call(shared);
         shared.release(unwanted);
         shared.lock().callbacks_due -= 1;
     }
@@ -123,10 +120,17 @@ fn run_callbacks(shared: &Shared) -> bool {
 /// Does everything that is to be done now, without waiting. When there will be more, if that is known.
 pub(super) fn tend(shared: &Shared) -> Option<Duration> {
     let Ok(_tending) = shared.tending.try_lock() else {
-        return None;
+        // Whoever does so may have looked before what this one came for.
+        return Some(SHORTLY);
     };
+    tend_alone(shared)
+}
+
+/// The same for who holds `tending`.
+pub(super) fn tend_alone(shared: &Shared) -> Option<Duration> {
     let mut core = shared.lock();
     let mut news = shared.read(&mut core);
+    let before = core.staff.changes;
     news |= bury(shared, &mut core);
     if core.broken.is_some() || core.phase == Phase::Terminated {
         dismiss_all(&core);
@@ -138,6 +142,10 @@ pub(super) fn tend(shared: &Shared) -> Option<Duration> {
     news |= core.over != was_over;
     let waits = core.staff.has_seats() && core.broken.is_none() && core.phase == Phase::Open;
     let pause = core.staff.pause().filter(|_| waits);
+    if news || pause.is_some() || core.staff.changes != before {
+        // It may have gone to sleep at those that there were before.
+        core.helper.wake_from_outside(&shared.bell);
+    }
     drop(core);
     if news {
         shared.tell();
@@ -202,11 +210,7 @@ fn hire<'a>(
                 if late {
                     let _ = process.kill();
                 }
-                core.staff.workers.push(Worker {
-                    seat: recruit.seat,
-                    serial: recruit.serial,
-                    process: Arc::new(process),
-                });
+                core.staff.hire(recruit, process);
             }
             Err(_) => {
                 core.staff.dismiss(recruit.seat);
@@ -232,11 +236,7 @@ pub(super) fn start_all(shared: &Shared) -> io::Result<()> {
         let first = shared.assign_init(&mut core, &recruit);
         let first = first.map_err(|error| io::Error::new(io::ErrorKind::OutOfMemory, error))?;
         let process = start(shared, recruit, first.map(|place| place.bits()))?;
-        core.staff.workers.push(Worker {
-            seat: recruit.seat,
-            serial: recruit.serial,
-            process: Arc::new(process),
-        });
+        core.staff.hire(recruit, process);
     }
     Ok(())
 }
@@ -253,7 +253,8 @@ fn start(shared: &Shared, recruit: Recruit, first: Option<u64>) -> io::Result<Pr
         most: shared.settings.most,
     };
     let name = format!("{}-{}", shared.settings.name, recruit.serial.0);
-    let builder = Process::builder().name(name).daemon(true);
+    // Ctrl-C is not for it: from its first instant, and not only from where it can say so itself.
+    let builder = Process::builder().name(name).daemon(true).shielded();
     Ok(builder.spawn(worker::work, start)?)
 }
 

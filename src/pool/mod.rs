@@ -15,10 +15,12 @@ mod record;
 mod result;
 mod shared;
 mod staff;
+#[cfg(test)]
+mod tests;
 mod worker;
 
 use crate::os::clock::Deadline;
-use batch::Batch;
+use batch::{Batch, Callback, Finished};
 use flow::Flow;
 use record::Packed;
 use result::{decode_all, decode_one};
@@ -140,12 +142,20 @@ impl Pool {
         A: Serialize + DeserializeOwned,
         R: Serialize + DeserializeOwned,
     {
-        self.submit_one(f, args, |_| ())
+        self.submit_one(f, args, None)
     }
 
-    /// Hands a task in. When it is finished `on_ok` is called with the result, or `on_error` with the error, in a thread of this
-    /// process's own for that; callbacks are called one after the other, in the order in which their tasks were finished. One that panics
-    /// harms nothing else; one that takes long holds up the others.
+    /// Hands a task in. When it is finished `on_ok` is called with the result, or `on_error` with the error: **exactly one of them,
+    /// once**, however the task or the pool ends.
+    ///
+    /// They are called in a thread of this process's own for that, one after the other, in the order in which their tasks were finished,
+    /// perhaps after others have seen the outcome; [`join`](Self::join) waits for them. One that panics harms nothing else; one that takes
+    /// long holds up the others. A task that cannot be handed in at all is the exception ([`Closed`](TaskError::Closed),
+    /// [`Initializer`](TaskError::Initializer), [`NotInProgram`](TaskError::NotInProgram), no thread to be had): this call itself calls
+    /// `on_error` before it returns.
+    ///
+    /// A callback may use the pool. One that holds it (in an `Arc`) keeps it until the callback was called; if it is the last to do so,
+    /// the pool is terminated there.
     ///
     /// ```
     /// use multiprocess::Pool;
@@ -167,7 +177,7 @@ impl Pool {
     ///
     /// # Panics
     ///
-    /// As encoding the arguments does.
+    /// As encoding the arguments does; nothing was handed in then, and nothing is called.
     #[doc(alias = "callback")]
     #[doc(alias = "error_callback")]
     pub fn apply_async_with<A, R>(
@@ -181,47 +191,41 @@ impl Pool {
         A: Serialize + DeserializeOwned,
         R: Serialize + DeserializeOwned,
     {
-        self.submit_one(f, args, move |batch| {
-            batch.set_callback(Box::new(move |shared, done| {
-                match decode_one::<R>(shared, done) {
-                    Ok(result) => on_ok(&result),
-                    Err(error) => on_error(&error),
-                }
-            }));
-            let mut core = self.shared.lock();
-            core.callbacks_due += 1;
-            if core.callbacks_due == 1 {
-                // It may be asleep without having asked to be told of results.
-                core.helper.wake(&self.shared.bell);
-            }
-        })
+        let callback = move |shared: &Shared, done: &[Finished]| match decode_one::<R>(shared, done)
+        {
+            Ok(result) => on_ok(&result),
+            Err(error) => on_error(&error),
+        };
+        self.submit_one(f, args, Some(Box::new(callback)))
     }
 
-    fn submit_one<A, R>(
-        &self,
-        f: fn(A) -> R,
-        args: A,
-        prepare: impl FnOnce(&Batch),
-    ) -> AsyncResult<R>
+    fn submit_one<A, R>(&self, f: fn(A) -> R, args: A, callback: Option<Callback>) -> AsyncResult<R>
     where
         A: Serialize + DeserializeOwned,
         R: Serialize + DeserializeOwned,
     {
-        let batch = Batch::new(1);
+        let batch = Batch::with_callback(callback);
         let mut entry = None;
-        match self.shared.function(f) {
+        let submitted = match self.shared.function(f) {
             Ok(function) => {
                 let mut packed = Packed::default();
                 // User code, which may panic: nothing is promised before.
                 packed.add(&args);
-                prepare(&batch);
-                let submitted = self.shared.submit(&mut packed, function, &batch, 0, false);
-                if let Submitted::Queued { ticket, entry: at } = submitted {
-                    self.shared.send(&mut vec![ticket.0]);
-                    entry = Some(at);
-                }
+                self.shared.submit(&mut packed, function, &batch, 0, false)
             }
-            Err(error) => batch.fail(error),
+            Err(error) => {
+                batch.fail(error);
+                Submitted::Refused
+            }
+        };
+        match submitted {
+            Submitted::Queued { ticket, entry: at } => {
+                self.shared.send(&mut vec![ticket.0]);
+                entry = Some(at);
+            }
+            Submitted::Settled => {}
+            // Nobody else would run the callback.
+            Submitted::Refused => drop(batch.call(&self.shared)),
         }
         AsyncResult::new(self.shared.clone(), batch, entry, decode_one)
     }

@@ -215,7 +215,8 @@ impl Shared {
         Ok(number)
     }
 
-    /// Makes a job of these tasks. Its ticket is still to be put into the queue. The batch expects it, whatever becomes of it.
+    /// Makes a job of these tasks. Its ticket is still to be put into the queue. The batch expects it, whatever becomes of it: its
+    /// callback will be run by the helper, unless the job is refused: then it is still to be run.
     pub(super) fn submit(
         self: &Arc<Self>,
         packed: &mut Packed,
@@ -225,14 +226,10 @@ impl Shared {
         feeding: bool,
     ) -> Submitted {
         let mut core = self.lock();
-        let refusal = core.refusal(feeding);
-        let refused = refusal.is_some();
-        let made = match refusal {
-            Some(error) => Err(error),
-            None if core.helper.start(self).is_err() => Err(TaskError::NoMemory),
-            None if packed.tasks == 0 => Ok(None),
-            None => self.fill(&mut core, packed).map(Some),
-        };
+        let refusal = core.refusal(feeding).or_else(|| {
+            let started = core.helper.start(self);
+            started.err().map(|_| TaskError::NoMemory)
+        });
         let holes = std::mem::take(&mut packed.holes);
         let mut entry = Entry {
             target: Target::Batch(batch.clone()),
@@ -243,6 +240,23 @@ impl Shared {
             holes,
             parcels: Vec::new(),
             tries: (0, 0),
+        };
+        if let Some(error) = refusal {
+            drop(core);
+            // The caller, who is the only one to know of the batch as yet, sees what becomes of it.
+            let _ = batch.deliver(entry.finished(None, Some(error)).1);
+            return Submitted::Refused;
+        }
+        if batch.has_callback() {
+            core.callbacks_due += 1;
+            if core.callbacks_due == 1 {
+                // It may be asleep without having asked to be told of results.
+                core.helper.wake(&self.bell);
+            }
+        }
+        let made = match packed.tasks {
+            0 => Ok(None),
+            _ => self.fill(&mut core, packed).map(Some),
         };
         let (hand, whole) = match made {
             Ok(Some((mut hand, extent))) => {
@@ -263,11 +277,7 @@ impl Shared {
         self.hand_out(&mut core, target, finished);
         drop(core);
         self.tell();
-        if refused {
-            Submitted::Refused
-        } else {
-            Submitted::Settled
-        }
+        Submitted::Settled
     }
 
     /// A card with the arguments.
@@ -497,6 +507,12 @@ impl Core {
             (None, Phase::Closing) if !feeding || self.over => Some(TaskError::Closed),
             _ => None,
         }
+    }
+
+    /// How many are free.
+    #[cfg(test)]
+    pub(super) fn cards(&self) -> usize {
+        self.cards.len()
     }
 
     fn free_entry(&mut self) -> u32 {

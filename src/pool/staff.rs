@@ -29,10 +29,14 @@ pub(super) struct Recruit {
 #[derive(Debug)]
 pub(super) struct Staff {
     pub(super) workers: Vec<Worker>,
+    /// How often one has come or gone.
+    pub(super) changes: u64,
     seats: Vec<usize>,
     started: u64,
     /// How many initializers have succeeded.
     pub(super) ready: usize,
+    /// How many have died in theirs since one has succeeded: whatever the others do meanwhile.
+    stillborn: u32,
     /// How many workers have died, or could not be started, since one gave a job back.
     pub(super) failures: u32,
     not_before: Option<Instant>,
@@ -44,9 +48,11 @@ impl Staff {
     pub(super) fn new(seats: usize) -> Staff {
         Staff {
             workers: Vec::new(),
+            changes: 0,
             seats: (0..seats).rev().collect(),
             started: 0,
             ready: 0,
+            stillborn: 0,
             failures: 0,
             not_before: None,
             hands: Vec::new(),
@@ -64,7 +70,17 @@ impl Staff {
         Some(Recruit { seat, serial })
     }
 
+    pub(super) fn hire(&mut self, recruit: Recruit, process: Process<()>) {
+        self.changes += 1;
+        self.workers.push(Worker {
+            seat: recruit.seat,
+            serial: recruit.serial,
+            process: Arc::new(process),
+        });
+    }
+
     pub(super) fn dismiss(&mut self, seat: usize) {
+        self.changes += 1;
         self.workers.retain(|worker| worker.seat != seat);
         self.seats.push(seat);
     }
@@ -78,8 +94,16 @@ impl Staff {
         });
     }
 
-    pub(super) fn gives_up(&self) -> bool {
-        self.failures >= LUCK
+    /// An initializer has succeeded.
+    pub(super) fn initialized(&mut self) {
+        self.ready += 1;
+        self.stillborn = 0;
+    }
+
+    /// One has died in its initializer. Whether that says something about the initializer.
+    pub(super) fn died_in_initializer(&mut self) -> bool {
+        self.stillborn += 1;
+        self.stillborn >= LUCK
     }
 
     pub(super) fn is_hopeless(&self) -> bool {

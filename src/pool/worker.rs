@@ -160,6 +160,8 @@ pub(super) struct Run {
     /// The block with the results, if they are not on the card any more.
     results: Option<OwnedBlock<'static>>,
     extent: Extent,
+    /// Where those of the tasks before the one that is under way end.
+    kept: usize,
     failed: bool,
     /// Something has to be seen by the parent before this goes on.
     stop: Option<Stop>,
@@ -196,6 +198,7 @@ impl Run {
             arg_handles: 0..0,
             results,
             extent,
+            kept: 0,
             failed: false,
             stop: None,
         };
@@ -235,6 +238,7 @@ impl Run {
             return false;
         }
         self.next_arg();
+        self.kept = self.extent.end;
         self.marker.begin(self.task.into());
         true
     }
@@ -338,29 +342,30 @@ impl Run {
 
     /// What became of the task that is under way.
     #[inline]
-    fn settle(&mut self, outcome: Result<Result<(), Trouble>, Box<dyn Any + Send>>) {
-        if !matches!(outcome, Ok(Ok(()))) {
-            self.settle_failed(outcome);
+    fn settle(&mut self, kept: Result<(), Trouble>) {
+        if let Err(trouble) = kept {
+            self.fail(trouble);
         }
         self.task += 1;
     }
 
+    /// The same when it panicked.
     #[cold]
-    fn settle_failed(&mut self, outcome: Result<Result<(), Trouble>, Box<dyn Any + Send>>) {
+    fn settle_panicked(&mut self, payload: Box<dyn Any + Send>) {
+        // Its result may be there, if it was in being dropped that it panicked: one outcome a task.
+        self.extent.end = self.kept;
+        let (message, location) = panicked(&*payload);
+        // Dropping what user code threw could throw again.
+        std::mem::forget(payload);
+        self.settle(Err(Trouble::Fault(Fault::Panicked { message, location })));
+    }
+
+    #[cold]
+    fn fail(&mut self, trouble: Trouble) {
         self.failed = true;
-        let trouble = match outcome {
-            Ok(result) => result.err(),
-            Err(payload) => {
-                let (message, location) = panicked(&*payload);
-                // Dropping what user code threw could throw again.
-                std::mem::forget(payload);
-                Some(Trouble::Fault(Fault::Panicked { message, location }))
-            }
-        };
         let kept = match trouble {
-            Some(Trouble::Fault(fault)) => self.keep(&fault, ResultKind::Fault),
-            Some(other) => Err(other),
-            None => Ok(()),
+            Trouble::Fault(fault) => self.keep(&fault, ResultKind::Fault),
+            other => Err(other),
         };
         if kept.is_err() {
             self.stop = Some(Stop::Within);
@@ -384,17 +389,25 @@ impl Run {
 /// Inlined into the caller's crate, so that it is in the program's own image even when this crate is a shared library.
 #[inline]
 pub(super) fn body<A: DeserializeOwned, R: Serialize>(target: fn(A) -> R, mut run: Run) -> Run {
-    while run.begin() {
-        let outcome = catch_unwind(AssertUnwindSafe(|| match run.args::<A>() {
-            Ok(args) => {
-                let result = target(args);
-                run.keep(&result, ResultKind::Value)
+    // One net for many tasks: the next one is needed when there was a panic.
+    loop {
+        let tasks = catch_unwind(AssertUnwindSafe(|| {
+            while run.begin() {
+                let kept = match run.args::<A>() {
+                    Ok(args) => {
+                        let result = target(args);
+                        run.keep(&result, ResultKind::Value)
+                    }
+                    Err(DecodeError(text)) => Err(Trouble::Fault(Fault::Decode(text))),
+                };
+                run.settle(kept);
             }
-            Err(DecodeError(text)) => Err(Trouble::Fault(Fault::Decode(text))),
         }));
-        run.settle(outcome);
+        match tasks {
+            Ok(()) => return run,
+            Err(payload) => run.settle_panicked(payload),
+        }
     }
-    run
 }
 
 /// The length of so many results.

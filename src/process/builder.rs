@@ -46,6 +46,7 @@ pub struct Builder {
     name: Option<String>,
     daemon: Option<bool>,
     method: Option<StartMethod>,
+    shielded: bool,
 }
 
 impl Process<()> {
@@ -84,6 +85,12 @@ impl Builder {
     #[doc(alias = "get_context")]
     pub fn start_method(mut self, method: StartMethod) -> Self {
         self.method = Some(method);
+        self
+    }
+
+    /// With SIGINT blocked until [`interrupt::stand`](crate::os::interrupt::stand).
+    pub(crate) fn shielded(mut self) -> Self {
+        self.shielded = true;
         self
     }
 
@@ -177,6 +184,7 @@ impl Builder {
             introduction,
             fds,
             death,
+            shielded: self.shielded,
         })
     }
 }
@@ -205,6 +213,7 @@ pub(super) struct Prepared {
     pub(super) fds: Vec<OwnedFd>,
     /// For a daemon, the end to read and the end to keep.
     pub(super) death: Option<(OwnedFd, Tether)>,
+    shielded: bool,
 }
 
 impl Prepared {
@@ -224,7 +233,7 @@ impl Prepared {
             .chain(pipe)
             .chain(self.fds.iter().map(AsFd::as_fd))
             .collect();
-        let spawned = spawn::spawn(offset, nonce, &tail, &fds)?;
+        let spawned = spawn::spawn(offset, nonce, &tail, &fds, self.shielded)?;
         drop(fds);
         Ok(self.started(spawned))
     }

@@ -6,3 +6,4 @@ mod guard;
 mod calls;
 mod deaths;
 mod endings;
+mod promises;

@@ -1,0 +1,65 @@
+//! What cannot be seen from outside.
+
+use super::shared::Shared;
+use super::staff::Worker;
+use super::{Pool, helper, lock};
+use std::sync::mpsc;
+use std::thread;
+use std::time::{Duration, Instant};
+
+/// Waits for it; a test that hangs is to fail.
+fn until(mut done: impl FnMut() -> bool) {
+    let begin = Instant::now();
+    while !done() {
+        assert!(begin.elapsed() < Duration::from_secs(100), "it hangs");
+        thread::sleep(Duration::from_millis(1));
+    }
+}
+
+fn worker(shared: &Shared) -> Option<Worker> {
+    shared.lock().staff.workers.first().cloned()
+}
+
+/// The helper thread finds nobody at work and goes to sleep while somebody else hires: it has to learn of the newcomer, or nobody
+/// would see him die.
+#[test]
+fn who_hires_tells_the_helper() {
+    let pool = Pool::new(1).unwrap();
+    let shared = &pool.shared;
+    for n in 0..30 {
+        assert_eq!(pool.apply(|n: u32| n, n).unwrap(), n);
+        let tending = lock(&shared.tending);
+        let first = worker(shared).unwrap();
+        first.process.kill().unwrap();
+        first.process.wait();
+        helper::tend_alone(shared);
+        drop(tending);
+        let second = worker(shared).unwrap();
+        assert_ne!(first.serial, second.serial);
+        second.process.kill().unwrap();
+        until(|| worker(shared).is_some_and(|third| third.serial != second.serial));
+    }
+}
+
+#[test]
+fn a_result_that_is_dropped_while_its_callback_runs_gives_its_card_back() {
+    let pool = Pool::new(1).unwrap();
+    assert_eq!(pool.apply(|n: u32| n, 1).unwrap(), 1);
+    let cards = || pool.shared.lock().cards();
+    let before = cards();
+    for panics in [false, true, false] {
+        let (begun, begins) = mpsc::channel();
+        let (go, goes) = mpsc::channel();
+        let on_ok = move |n: &u32| {
+            begun.send(*n).unwrap();
+            goes.recv().unwrap();
+            assert!(!panics, "a callback panics");
+        };
+        let result = pool.apply_async_with(|n: u32| n, 2, on_ok, |_| ());
+        assert_eq!(begins.recv().unwrap(), 2);
+        drop(result);
+        go.send(()).unwrap();
+        until(|| pool.shared.lock().callbacks_due == 0);
+        assert_eq!(cards(), before);
+    }
+}
