@@ -13,10 +13,21 @@ use std::fmt;
 use std::iter::Fuse;
 use std::marker::PhantomData;
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
-/// So many tasks are put into the queue at once.
+/// So many tasks are put into the queue at once, where nobody has to wait for the first of them.
 const RUN: usize = 64;
+/// An iterator that takes longer for a task is a slow one.
+const SLOW: Duration = Duration::from_micros(20);
+
+/// How an iterator's tasks are to be given out.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Manner {
+    /// All of them come before anybody looks at an outcome: several may be put into the queue at once.
+    All,
+    /// Each can be begun at once, for the iterator may wait for what comes of it.
+    Each,
+}
 
 /// The right to give tasks also when the pool is being closed.
 pub(super) struct Feeding(Arc<Shared>);
@@ -58,6 +69,9 @@ pub(super) struct Flow<I> {
     chunk: usize,
     /// The most chunks that may be under way.
     most: usize,
+    manner: Manner,
+    /// Whether the iterator has been found to be slow, or is not known.
+    slow: bool,
     batch: Arc<Batch>,
     packed: Packed,
     tickets: Vec<u64>,
@@ -75,6 +89,7 @@ impl<I: Iterator<Item: Serialize>> Flow<I> {
         input: I,
         chunk: usize,
         most: usize,
+        manner: Manner,
     ) -> Result<Flow<I>, TaskError> {
         let feeding = Feeding::new(shared)?;
         Ok(Flow {
@@ -84,6 +99,8 @@ impl<I: Iterator<Item: Serialize>> Flow<I> {
             function,
             chunk,
             most: most.max(1),
+            manner,
+            slow: true,
             batch: Batch::new(0),
             packed: Packed::default(),
             tickets: Vec::new(),
@@ -97,10 +114,18 @@ impl<I: Iterator<Item: Serialize>> Flow<I> {
     #[inline]
     pub(super) fn feed(&mut self, held: usize) {
         let room = self.most.saturating_sub(self.batch.left() + held);
-        if self.feeding.is_none() || room == 0 || room < self.most / 2 {
-            return;
+        if self.feeding.is_some() && room > 0 && room >= self.most / 2 {
+            self.give_chunks(room);
         }
-        for _ in 0..room {
+    }
+
+    fn may_feed(&self, held: usize) -> bool {
+        self.feeding.is_some() && self.batch.left() + held < self.most
+    }
+
+    fn give_chunks(&mut self, most: usize) {
+        let (mut since, mut begun) = (Instant::now(), self.tasks);
+        for _ in 0..most {
             self.packed.clear();
             for task in self.input.by_ref().take(self.chunk) {
                 self.packed.add(&task);
@@ -116,8 +141,20 @@ impl<I: Iterator<Item: Serialize>> Flow<I> {
             if self.feeding.is_none() {
                 break;
             }
+            if self.tasks - begun >= RUN {
+                self.send();
+                self.judge(since, self.tasks - begun);
+                (since, begun) = (Instant::now(), self.tasks);
+            }
         }
         self.send();
+        self.judge(since, self.tasks - begun);
+    }
+
+    fn judge(&mut self, since: Instant, tasks: usize) {
+        if tasks > 0 {
+            self.slow = since.elapsed() / tasks as u32 > SLOW;
+        }
     }
 
     /// Gives out everything, and leaves it to who has the batch.
@@ -139,7 +176,7 @@ impl<I: Iterator<Item: Serialize>> Flow<I> {
         match submitted {
             Submitted::Queued { ticket, .. } => {
                 self.tickets.push(ticket.0);
-                if self.tickets.len() * self.chunk >= RUN {
+                if self.slow || self.manner == Manner::Each {
                     self.send();
                 }
             }
@@ -323,8 +360,11 @@ impl<R: DeserializeOwned> Results<R> {
 /// [`Pool::imap_unordered`](crate::Pool::imap_unordered).
 ///
 /// Dropping it takes back what no worker has begun.
+#[must_use = "nothing is run before outcomes are asked for"]
 pub struct Imap<I, R> {
     flow: Result<Flow<I>, Option<TaskError>>,
+    /// The most chunks that may ever be under way.
+    backlog: usize,
     ordered: bool,
     /// Finished chunks, from the number `front` on where the order is kept.
     chunks: VecDeque<Option<Finished>>,
@@ -345,11 +385,15 @@ impl<I, R> fmt::Debug for Imap<I, R> {
 impl<I: Iterator<Item: Serialize>, R: DeserializeOwned> Imap<I, R> {
     pub(super) fn new(flow: Result<Flow<I>, TaskError>, ordered: bool) -> Self {
         let mut flow = flow.map_err(Some);
+        let mut backlog = 0;
         if let Ok(flow) = &mut flow {
-            flow.feed(0);
+            backlog = flow.most;
+            // One for each worker at first, one more for each that has come back: who waits for the first is not to wait for many.
+            flow.most = backlog.min(flow.shared.settings.processes);
         }
         Imap {
             flow,
+            backlog,
             ordered,
             chunks: VecDeque::new(),
             held: 0,
@@ -359,7 +403,7 @@ impl<I: Iterator<Item: Serialize>, R: DeserializeOwned> Imap<I, R> {
         }
     }
 
-    /// The next outcome, if it comes within this time.
+    /// The next outcome, if it comes within this time (and what the iterator takes for its own).
     ///
     /// # Errors
     ///
@@ -381,11 +425,15 @@ impl<I: Iterator<Item: Serialize>, R: DeserializeOwned> Imap<I, R> {
             if let Some(outcome) = self.outcomes.pop_front() {
                 return Some(outcome);
             }
-            flow.feed(self.held);
+            if !flow.slow {
+                // Before workers run out of them.
+                flow.feed(self.held);
+            }
             if let Some(finished) = self.chunks.front_mut().and_then(Option::take) {
                 self.chunks.pop_front();
                 self.held -= 1;
                 self.front += 1;
+                flow.most = self.backlog.min(flow.most + 1);
                 let shared = flow.shared.clone();
                 let used = Used {
                     shared: &shared,
@@ -396,7 +444,14 @@ impl<I: Iterator<Item: Serialize>, R: DeserializeOwned> Imap<I, R> {
                 }
                 continue;
             }
-            let Some(ready) = flow.take(deadline) else {
+            // A slow iterator is asked while there is no outcome.
+            let asks = flow.slow && flow.may_feed(self.held);
+            let until = if asks { Deadline::NOW } else { deadline };
+            let Some(ready) = flow.take(until) else {
+                if asks {
+                    flow.give_chunks(1);
+                    continue;
+                }
                 if flow.batch.left() > 0 {
                     return Some(Err(TaskError::TimedOut));
                 }

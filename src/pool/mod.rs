@@ -21,7 +21,7 @@ mod worker;
 
 use crate::os::clock::Deadline;
 use batch::{Batch, Callback, Finished};
-use flow::Flow;
+use flow::{Flow, Manner};
 use record::Packed;
 use result::{decode_all, decode_one};
 use serde::Serialize;
@@ -278,7 +278,7 @@ impl Pool {
         A: Serialize + DeserializeOwned,
         R: Serialize + DeserializeOwned,
     {
-        flow::collect(self.flow(f, items.into_iter(), chunk, WINDOW)?)
+        flow::collect(self.flow(f, items.into_iter(), chunk, WINDOW, Manner::All)?)
     }
 
     /// [`map`](Self::map) without waiting for it.
@@ -316,7 +316,7 @@ impl Pool {
         A: Serialize + DeserializeOwned,
         R: Serialize + DeserializeOwned,
     {
-        let flow = self.flow(f, items.into_iter(), chunk, usize::MAX);
+        let flow = self.flow(f, items.into_iter(), chunk, usize::MAX, Manner::All);
         let batch = match flow {
             Ok(flow) => flow.give_all(),
             Err(error) => {
@@ -330,9 +330,13 @@ impl Pool {
 
     /// Runs a task for each item and gives the outcomes in the items' order, one by one as they are asked for.
     ///
-    /// Items are taken from the iterator as far as the [`backlog`](PoolBuilder::backlog) allows, by this call and whenever the next outcome is
-    /// asked for: an endless iterator is fine. An error is that of one item, and the others follow. When the pool is closed, what is left
-    /// can still be asked for, unless somebody is in [`join`](Self::join).
+    /// Nothing is done until the first outcome is asked for. Whoever asks takes items from the iterator as far as the
+    /// [`backlog`](PoolBuilder::backlog) allows: at first one for each worker, then more and more. Each can be run as soon as it was taken. An
+    /// endless iterator is fine; from a slow one no more is taken while the next outcome is there. One that waits for outcomes
+    /// itself needs a backlog no larger than what it gives beforehand.
+    ///
+    /// An error is that of one item, and the others follow. When the pool is closed, what is left can still be asked for, unless somebody
+    /// is in [`join`](Self::join).
     ///
     /// ```
     /// use multiprocess::Pool;
@@ -346,7 +350,7 @@ impl Pool {
     ///
     /// # Panics
     ///
-    /// As the iterator does, here and in [`next`](Iterator::next).
+    /// As the iterator does, in [`next`](Iterator::next).
     pub fn imap<A, R, I>(&self, f: fn(A) -> R, items: I) -> Imap<I::IntoIter, R>
     where
         A: Serialize + DeserializeOwned,
@@ -428,7 +432,7 @@ impl Pool {
         I: Iterator<Item = A>,
     {
         let most = self.shared.settings.backlog / chunk.max(1);
-        self.flow(f, items, chunk, most)
+        self.flow(f, items, chunk, most, Manner::Each)
     }
 
     fn flow<A, R, I>(
@@ -437,6 +441,7 @@ impl Pool {
         items: I,
         chunk: usize,
         most: usize,
+        manner: Manner,
     ) -> Result<Flow<I>, TaskError>
     where
         A: Serialize + DeserializeOwned,
@@ -447,7 +452,7 @@ impl Pool {
             return Err(TaskError::InvalidChunk);
         }
         let function = self.shared.function(f)?;
-        Flow::new(&self.shared, function, items, chunk, most)
+        Flow::new(&self.shared, function, items, chunk, most, manner)
     }
 
     /// Ends the pool for new tasks: they end in [`TaskError::Closed`]. What was handed in is run; then the workers end.
