@@ -3,7 +3,7 @@
 
 use super::error::{Fault, TaskError};
 use super::lock;
-use super::record::{HEAD, ResultKind, read_head};
+use super::record::{HEAD, ResultKind, from_word, read_head};
 use super::shared::Shared;
 use crate::arena::{Block, Lent};
 use crate::codec::{self, Decoder};
@@ -51,6 +51,7 @@ impl Finished {
     ) {
         let decoder = Decoder::new();
         self.records(shared, |task, outcome| match outcome {
+            Ok((ResultKind::Word, record)) => to(from_word(record).map_err(TaskError::Decode)),
             Ok((ResultKind::Value, record)) => {
                 to(decoder.decode(record).map_err(TaskError::Decode));
             }
@@ -110,6 +111,7 @@ impl Finished {
         task: u32,
     ) -> Result<R, TaskError> {
         match kind {
+            ResultKind::Word => from_word(record).map_err(TaskError::Decode),
             ResultKind::Value => codec::decode(record).map_err(TaskError::Decode),
             ResultKind::Fault => match codec::decode::<Fault>(record) {
                 Ok(fault) => Err(fault.into()),
@@ -132,7 +134,7 @@ impl Finished {
         }
         let mut success = true;
         self.records(shared, |_, outcome| {
-            success &= matches!(outcome, Ok((ResultKind::Value | ResultKind::Parcel, _)));
+            success &= matches!(outcome, Ok((kind, _)) if kind != ResultKind::Fault);
         });
         success
     }

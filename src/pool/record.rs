@@ -4,12 +4,16 @@
 //! arguments  bytes:40 | handles:24    and the bytes; the handles are the next so many of the job's
 //! results    bytes:40 | kind:24       and the bytes
 //! ```
+//!
+//! What is a number, and no more, is a word instead of encoded bytes (see `codec::to_word`): its handles are `WORD`, its kind is `Word`.
 #![forbid(unsafe_code)]
 
 use super::error::TaskError;
 use crate::arena::Local;
 use crate::codec;
+use crate::error::DecodeError;
 use serde::Serialize;
+use serde::de::DeserializeOwned;
 use std::sync::Arc;
 
 /// The bytes of a head.
@@ -23,6 +27,44 @@ pub(super) enum ResultKind {
     Fault = 1,
     /// The value has handles, and is elsewhere.
     Parcel = 2,
+    /// The value is this word.
+    Word = 3,
+}
+
+/// So many handles no arguments have: they are a word.
+pub(super) const WORD: u64 = (1 << (64 - LEN_BITS)) - 1;
+
+/// The bytes of a record that is a word.
+pub(super) const WORD_RECORD: usize = HEAD + size_of::<u64>();
+
+/// The word that the value is, if that is all.
+#[inline]
+pub(super) fn to_word<T: Serialize>(value: &T) -> Option<u64> {
+    if codec::may_be_word::<T>() {
+        codec::to_word(value)
+    } else {
+        None
+    }
+}
+
+/// Writes a record that is a word, if there is room for it.
+#[inline]
+pub(super) fn put_word(room: &mut [u8], word: u64, extra: u64) -> bool {
+    let Some(record) = room.first_chunk_mut::<WORD_RECORD>() else {
+        return false;
+    };
+    record[..HEAD].copy_from_slice(&head(size_of::<u64>(), extra));
+    record[HEAD..].copy_from_slice(&word.to_ne_bytes());
+    true
+}
+
+/// The value that is this word.
+#[inline]
+pub(super) fn from_word<T: DeserializeOwned>(bytes: &[u8]) -> Result<T, DecodeError> {
+    match bytes.try_into() {
+        Ok(bytes) if codec::may_be_word::<T>() => codec::from_word(u64::from_ne_bytes(bytes)),
+        _ => Err(DecodeError("it is no number".into())),
+    }
 }
 
 impl ResultKind {
@@ -30,6 +72,7 @@ impl ResultKind {
         match extra {
             0 => ResultKind::Value,
             1 => ResultKind::Fault,
+            3 => ResultKind::Word,
             _ => ResultKind::Parcel,
         }
     }
@@ -89,8 +132,14 @@ impl Packed {
     #[inline]
     pub(super) fn add<A: Serialize>(&mut self, args: &A) {
         let (at, had) = (self.used, self.handles.len());
-        if self.buffer.len() < at + HEAD {
+        if self.buffer.len() < at + WORD_RECORD {
             self.buffer.resize(2 * at + ROOM, 0);
+        }
+        if let Some(word) = to_word(args) {
+            put_word(&mut self.buffer[at..], word, WORD);
+            self.used = at + WORD_RECORD;
+            self.tasks += 1;
+            return;
         }
         let begin = at + HEAD;
         match codec::append(args, &mut self.buffer, begin, &mut self.handles) {
@@ -128,7 +177,7 @@ mod tests {
     #[test]
     fn what_cannot_be_encoded_leaves_a_hole() {
         let mut packed = Packed::default();
-        packed.add(&1_u8);
+        packed.add(&(1_u8,));
         packed.add(&Mute);
         packed.add(&"two");
         packed.add(&Mute);
@@ -139,5 +188,18 @@ mod tests {
         assert_eq!(skip(packed.bytes(), 1), Some(HEAD + 1));
         assert_eq!(skip(packed.bytes(), 2), Some(packed.bytes().len()));
         assert_eq!(skip(packed.bytes(), 3), None);
+    }
+
+    #[test]
+    fn numbers_are_words() {
+        let mut packed = Packed::default();
+        packed.add(&-5_i32);
+        packed.add(&"text");
+        let bytes = packed.bytes();
+        assert_eq!(read_head(bytes, 0), Some((8, WORD)));
+        assert_eq!(from_word::<i32>(&bytes[HEAD..WORD_RECORD]).unwrap(), -5);
+        assert!(from_word::<String>(&bytes[HEAD..WORD_RECORD]).is_err());
+        assert_eq!(read_head(bytes, WORD_RECORD), Some((5, 0)));
+        assert!(!put_word(&mut [0; 15], 1, WORD));
     }
 }

@@ -55,7 +55,8 @@ pub(super) fn decode_all<R: DeserializeOwned>(
     shared: &Shared,
     done: &[Finished],
 ) -> Result<Vec<R>, TaskError> {
-    let mut results = Vec::new();
+    let tasks = done.iter().map(|finished| finished.len() as usize).sum();
+    let mut results = Vec::with_capacity(tasks);
     let mut first = None;
     for finished in done {
         finished.each(shared, |outcome| match outcome {

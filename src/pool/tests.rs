@@ -63,3 +63,11 @@ fn a_result_that_is_dropped_while_its_callback_runs_gives_its_card_back() {
         assert_eq!(cards(), before);
     }
 }
+
+#[test]
+fn the_usual_chunk() {
+    let pool = Pool::new(2).unwrap();
+    for (tasks, chunk) in [(0, 1), (1, 1), (8, 1), (9, 2), (100_000, 12_500)] {
+        assert_eq!(pool.usual_chunk(tasks), chunk, "{tasks}");
+    }
+}

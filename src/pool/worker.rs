@@ -3,7 +3,9 @@
 
 use super::error::Fault;
 use super::object::PoolHandle;
-use super::record::{HEAD, ResultKind, head, read_head, skip};
+use super::record::{
+    HEAD, ResultKind, WORD, WORD_RECORD, from_word, head, put_word, read_head, skip, to_word,
+};
 use crate::arena::{self, Arena, Block, Lent, OwnedBlock};
 use crate::codec::{self, Failure, Fit, Pod};
 use crate::error::{DecodeError, EncodeError};
@@ -94,12 +96,14 @@ impl Worker {
         let run = body.call(run);
         let ran = (run.task - run.from).into();
         let ok = !run.failed;
+        let rest = run.task < self.cards.shape(&run.hand).tasks;
         Jobs(self.cards).give_back(run.end());
         let fences = self.arena.fences();
         // It orders the look at the bell too.
         self.cards.event().notify_one(fences);
         let word = self.cards.bell();
-        if word.load(Relaxed) != 0 && word.swap(0, AcqRel) != 0 {
+        // What is left of the job is to be queued again, also if nobody waits for it.
+        if word.load(Relaxed) != 0 && word.swap(0, AcqRel) != 0 || rest {
             bell::ring(&self.bell);
         }
         (ran, ok)
@@ -156,6 +160,7 @@ pub(super) struct Run {
     handles: Vec<Block>,
     /// Those of the task that is under way; the next one's begin at the ends.
     arg: Range<usize>,
+    arg_is_word: bool,
     arg_handles: Range<usize>,
     /// The block with the results, if they are not on the card any more.
     results: Option<OwnedBlock<'static>>,
@@ -195,6 +200,7 @@ impl Run {
             args: lent.map(Lent::message),
             handles: handles.unwrap_or_default(),
             arg: 0..0,
+            arg_is_word: false,
             arg_handles: 0..0,
             results,
             extent,
@@ -227,6 +233,8 @@ impl Run {
         let at = self.arg.end;
         let (len, handles) = read_head(self.arg_bytes(), at).unwrap_or_default();
         self.arg = at + HEAD..at + HEAD + len;
+        self.arg_is_word = handles == WORD;
+        let handles = if self.arg_is_word { 0 } else { handles };
         let at = self.arg_handles.end;
         self.arg_handles = at..at + handles as usize;
     }
@@ -246,6 +254,9 @@ impl Run {
     #[inline]
     fn args<A: DeserializeOwned>(&self) -> Result<A, DecodeError> {
         let bytes = self.arg_bytes().get(self.arg.clone()).unwrap_or_default();
+        if self.arg_is_word {
+            return from_word(bytes);
+        }
         if self.arg_handles.is_empty() {
             return codec::decode(bytes);
         }
@@ -261,6 +272,19 @@ impl Run {
             Some(block) => &mut block.bytes_mut()[end..],
             None => &mut self.cards.inline_mut(&mut self.hand)[begin + end..],
         }
+    }
+
+    #[inline]
+    fn keep_value<R: Serialize>(&mut self, value: &R) -> Result<(), Trouble> {
+        let Some(word) = to_word(value) else {
+            return self.keep(value, ResultKind::Value);
+        };
+        if !put_word(self.room(), word, ResultKind::Word as u64) {
+            self.grow(size_of::<u64>())?;
+            put_word(self.room(), word, ResultKind::Word as u64);
+        }
+        self.extent.end += WORD_RECORD;
+        Ok(())
     }
 
     #[inline]
@@ -323,7 +347,11 @@ impl Run {
         let need = self.extent.end + HEAD + len;
         let remaining = (self.until - self.task) as usize;
         let like_it = (HEAD + len).saturating_mul(remaining).min(USUALLY);
-        let wish = (self.extent.end + like_it).max(2 * need);
+        // The last one needs no room behind it.
+        let wish = match remaining {
+            0 | 1 => need,
+            _ => (self.extent.end + like_it).max(need + self.extent.end),
+        };
         let made = self.arena.alloc(wish as u64);
         let made = made.or_else(|_| self.arena.alloc(need as u64));
         let mut block = made.map_err(|_| Trouble::NoMemory)?;
@@ -396,7 +424,7 @@ pub(super) fn body<A: DeserializeOwned, R: Serialize>(target: fn(A) -> R, mut ru
                 let kept = match run.args::<A>() {
                     Ok(args) => {
                         let result = target(args);
-                        run.keep(&result, ResultKind::Value)
+                        run.keep_value(&result)
                     }
                     Err(DecodeError(text)) => Err(Trouble::Fault(Fault::Decode(text))),
                 };

@@ -7,3 +7,4 @@ mod calls;
 mod deaths;
 mod endings;
 mod promises;
+mod rows;

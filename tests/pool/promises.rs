@@ -115,18 +115,20 @@ fn callbacks_come_once_while_the_pool_is_terminated() {
         let pool = Pool::new(1).unwrap();
         assert_eq!(pool.apply(|n: u32| n, 1).unwrap(), 1);
         let (told, hear) = mpsc::channel();
+        let mut submitted = 0;
         thread::scope(|scope| {
-            scope.spawn(|| {
+            let end = scope.spawn(|| {
                 thread::sleep(Duration::from_micros(round * 20));
                 pool.terminate();
             });
-            for _ in 0..100 {
+            while !end.is_finished() {
                 submit(&pool, &told);
+                submitted += 1;
             }
         });
         pool.join().unwrap();
         drop(told);
-        assert_eq!(hear.iter().count(), 100, "round {round}");
+        assert_eq!(hear.iter().count(), submitted, "round {round}");
     }
 }
 
@@ -215,4 +217,76 @@ fn ctrl_c_while_workers_start_ends_none() {
     let process = Process::builder().daemon(true);
     let process = process.spawn(interrupted, 20).unwrap();
     assert_eq!(process.join().unwrap(), 20);
+}
+
+fn same(n: u64) -> u64 {
+    n
+}
+
+#[test]
+fn an_iterator_may_be_empty_for_a_while() {
+    let _watch = watch();
+    let pool = Pool::new(2).unwrap();
+    let (give, items) = mpsc::channel();
+    let mut outcomes = pool.imap(same, items);
+    for n in 0..5 {
+        give.send(n).unwrap();
+    }
+    let producer = {
+        let (first, seen) = mpsc::channel();
+        let producer = thread::spawn(move || {
+            seen.recv().unwrap();
+            (5..100).for_each(|n| give.send(n).unwrap());
+        });
+        assert_eq!(outcomes.next().unwrap().unwrap(), 0);
+        first.send(()).unwrap();
+        producer
+    };
+    let rest: Vec<u64> = outcomes.map(Result::unwrap).collect();
+    assert!(rest.into_iter().eq(1..100));
+    producer.join().unwrap();
+}
+
+/// The iterator gives a task when the one before was run.
+#[test]
+fn a_task_can_be_begun_as_soon_as_it_is_given() {
+    let _watch = watch();
+    fn tell(done: Queue<u64>) {
+        done.put(1).unwrap();
+    }
+    let pool = Pool::new(2).unwrap();
+    for unordered in [false, true] {
+        let done = Queue::bounded(1).unwrap();
+        let mut given = 0;
+        let items = std::iter::from_fn(|| {
+            if given > 0 {
+                done.get().unwrap();
+            }
+            given += 1;
+            (given <= 200).then(|| done.clone())
+        });
+        let outcomes = if unordered {
+            pool.imap_unordered(tell, items)
+        } else {
+            pool.imap(tell, items)
+        };
+        assert_eq!(outcomes.flatten().count(), 200);
+    }
+}
+
+/// The worker gives such a job back after each task; nobody waits for it.
+#[test]
+fn a_chunk_of_queues_goes_on_when_nobody_waits() {
+    let _watch = watch();
+    fn make(ran: Queue<u32>) -> Queue<u32> {
+        ran.put(1).unwrap();
+        Queue::bounded(1).unwrap()
+    }
+    let pool = Pool::new(1).unwrap();
+    let ran = Queue::bounded(4).unwrap();
+    let results = pool.map_async_chunked(make, vec![ran.clone(); 4], 4);
+    for _ in 0..4 {
+        ran.get().unwrap();
+    }
+    assert_eq!(results.get().unwrap().len(), 4);
 }
