@@ -152,10 +152,12 @@ impl<T> Lock<T> {
         }
     }
 
-    /// Releases a lock that its holder has left locked with [`Guard::forget`], in this process or another.
+    /// Releases a lock that its holder has left locked with [`Guard::forget`], in this process or another. Asks whether that process
+    /// lives: some 100 us, unless it is this one.
     ///
     /// # Errors
-    /// [`ReleaseError::NotOwned`] when it is free, or somebody has a guard; [`ReleaseError::ForeignFork`].
+    /// [`ReleaseError::NotOwned`] when it is free, or somebody has a guard, or the process that left it locked has ended since: then it is
+    /// free, and who takes it next gets [`LockError::OwnerDied`]. [`ReleaseError::ForeignFork`].
     pub fn release(&self) -> Result<(), ReleaseError> {
         release(self.inner.local())
     }
@@ -220,8 +222,8 @@ impl<T> Guard<'_, T> {
         self.data.mark_consistent();
     }
 
-    /// Leaves the lock locked: any process may [`release`](Lock::release) it. Should this process end before, the next
-    /// one is told of a death.
+    /// Leaves the lock locked: any process may [`release`](Lock::release) it. Should this process end before, nobody
+    /// can release it: who takes it next is told of a death.
     ///
     /// ```
     /// use multiprocess::{Lock, ReleaseError, spawn};

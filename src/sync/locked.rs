@@ -158,9 +158,9 @@ impl LocalLock {
         self.raw().mark_consistent();
     }
 
-    /// Releases a lock that its holder left locked; false when it was not.
+    /// Releases a lock that its holder left locked; false when it was not, or by one who has died since.
     pub(crate) fn release_forgotten(&self) -> bool {
-        self.raw().release_forgotten(self.arena().fences())
+        self.raw().release_forgotten(self.arena())
     }
 
     /// Whether somebody holds it.

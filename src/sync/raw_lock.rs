@@ -329,19 +329,23 @@ impl RawLock {
         self.word.store(self.load().0 | FORGOTTEN, Release);
     }
 
-    /// Releases a lock that was left locked; false when it was not.
-    pub(crate) fn release_forgotten(&self, fences: Fences) -> bool {
+    /// Releases a lock that was left locked; false when it was not, or by one who has died since: then the next one is told.
+    pub(crate) fn release_forgotten(&self, owners: &impl Owners) -> bool {
         loop {
-            let seen = self.load();
+            let seen = self.load_to_ask();
             if seen.is_free() || !seen.is_forgotten() {
                 return false;
             }
+            let died = owners.is_dead(seen.owner());
+            let free = seen.freed().0 | if died { DIED } else { 0 };
             // Release: it passes on what the forgetter did.
-            let free = seen.freed();
-            let swapped = self.word.compare_exchange(seen.0, free.0, Release, Relaxed);
+            let swapped = self.word.compare_exchange(seen.0, free, Release, Relaxed);
             if swapped.is_ok() {
-                self.wake_one(fences);
-                return true;
+                if died {
+                    owners.repaired();
+                }
+                self.wake_one(owners.fences());
+                return !died;
             }
         }
     }

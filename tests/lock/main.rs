@@ -3,6 +3,7 @@
 
 #![allow(unsafe_code, reason = "to stop, signal and kill processes")]
 
+mod deaths;
 mod storm;
 mod waits;
 

@@ -150,7 +150,7 @@ fn loom_lock_left_locked_is_released_once() {
         let [a, b, c] = members();
         let others = [b, c].map(|member| {
             thread::spawn(move || {
-                let released = member.shared.lock.release_forgotten(FENCES);
+                let released = member.shared.lock.release_forgotten(&member);
                 if released {
                     member.count();
                 }
@@ -162,7 +162,7 @@ fn loom_lock_left_locked_is_released_once() {
         a.shared.lock.forget();
         let mut released: u32 = others.map(|other| other.join().unwrap()).iter().sum();
         if released == 0 {
-            assert!(a.shared.lock.release_forgotten(FENCES));
+            assert!(a.shared.lock.release_forgotten(&a));
             a.count();
             released = 1;
         }
@@ -182,11 +182,29 @@ fn loom_lock_left_locked_is_handed_on() {
         a.shared.lock.forget();
         let second = thread::spawn(move || {
             b.raise();
-            assert!(b.shared.lock.release_forgotten(FENCES));
+            assert!(b.shared.lock.release_forgotten(&b));
         });
         second.join().unwrap();
         third.join().unwrap();
         assert_eq!(settled(&a, 3), Taken::Sound);
+    });
+}
+
+/// Who left it locked dies, before it is released or after: the next one is told of it, or it was released. One collects meanwhile.
+#[test]
+fn loom_lock_left_locked_by_the_dead() {
+    model(|| {
+        let [a, b, c] = members();
+        a.lock();
+        a.raise();
+        a.shared.lock.forget();
+        let releasing = thread::spawn(move || b.shared.lock.release_forgotten(&b));
+        a.die();
+        let collected = c.shared.lock.repair(|member| member == 1, FENCES);
+        let released = releasing.join().unwrap();
+        assert!(!(released && collected));
+        let told = settled(&c, 1);
+        assert_eq!(told == Taken::OwnerDied, !released);
     });
 }
 
@@ -317,7 +335,7 @@ fn loom_lock_of_a_dead_repairer() {
             }
             let dying = thread::spawn(move || {
                 let work = || match which {
-                    0 => assert!(b.shared.lock.release_forgotten(FENCES)),
+                    0 => assert!(b.shared.lock.release_forgotten(&b)),
                     1 => _ = b.shared.lock.repair(|member| member == 1, FENCES),
                     _ => b.count(),
                 };
@@ -326,7 +344,7 @@ fn loom_lock_of_a_dead_repairer() {
             let taken = match which {
                 0 => {
                     if !dying.join().unwrap() {
-                        c.shared.lock.release_forgotten(FENCES);
+                        c.shared.lock.release_forgotten(&c);
                     }
                     c.lock()
                 }
