@@ -34,14 +34,27 @@ fn free(name: &str, full: bool, sides: &mut [(&str, &mut dyn FnMut(u64))]) {
             found.push(begin.elapsed().as_nanos() as f64 / count as f64);
         }
     }
+    report(name, "ns", "cost", sides.iter().map(|side| side.0), &found);
+}
+
+/// Prints the medians, and ours (the first) as a part of each of the others': of the ratios of each sample the median and the extremes.
+fn report<'a>(
+    name: &str,
+    unit: &str,
+    what: &str,
+    sides: impl Iterator<Item = &'a str>,
+    found: &[Vec<f64>],
+) {
     let ours = median(&mut found[0].clone());
-    println!("{name:<34} {ours:>8.1} ns");
-    for ((rival, _), theirs) in sides.iter().zip(&found).skip(1) {
+    println!("{name:<34} {ours:>8.2} {unit}");
+    for (rival, theirs) in sides.zip(found).skip(1) {
         let mut ratios: Vec<f64> = found[0].iter().zip(theirs).map(|(a, b)| a / b).collect();
         let theirs = median(&mut theirs.clone());
         let ratio = median(&mut ratios);
         let (low, high) = (ratios[0], ratios[ratios.len() - 1]);
-        println!("    beside {rival:<26} {theirs:>6.1} ns   cost {ratio:.2} ({low:.2}-{high:.2})");
+        println!(
+            "    beside {rival:<26} {theirs:>6.2} {unit}   {what} {ratio:.2} ({low:.2}-{high:.2})"
+        );
     }
 }
 
@@ -218,14 +231,23 @@ fn run(board: &[AtomicU64], worker: usize, mut turn: impl FnMut()) {
     board[slot(worker)].store(count, Release);
 }
 
-type Seat = (Lock<u64>, Array<AtomicU64>, usize, Load);
+type Seat<G> = (G, Array<AtomicU64>, usize, Load);
 
-fn locker((lock, board, worker, load): Seat) {
+fn locker((lock, board, worker, load): Seat<Lock<u64>>) {
     run(board.as_atomics(), worker, || {
         let mut guard = lock.lock().unwrap();
         *guard += 1;
         work(load.inside);
         drop(guard);
+        work(load.outside);
+    });
+}
+
+fn visitor((permits, board, worker, load): Seat<Semaphore>) {
+    run(board.as_atomics(), worker, || {
+        let permit = permits.acquire().unwrap();
+        work(load.inside);
+        drop(permit);
         work(load.outside);
     });
 }
@@ -242,17 +264,29 @@ fn measured(board: &[AtomicU64], workers: usize, time: Duration, join: impl FnOn
     (0..workers).map(|w| board[slot(w)].load(Acquire)).collect()
 }
 
-fn processes(workers: usize, load: Load, time: Duration) -> Vec<u64> {
-    let lock = Lock::new(0_u64).unwrap();
+fn team<G>(gate: &G, worker: fn(Seat<G>), workers: usize, load: Load, time: Duration) -> Vec<u64>
+where
+    G: Clone + serde::Serialize + serde::de::DeserializeOwned,
+{
     let board = Array::<AtomicU64>::zeroed(slot(workers)).unwrap();
     let team: Vec<Process<()>> = (0..workers)
-        .map(|w| spawn(locker, (lock.clone(), board.clone(), w, load)).unwrap())
+        .map(|w| spawn(worker, (gate.clone(), board.clone(), w, load)).unwrap())
         .collect();
-    let counts = measured(board.as_atomics(), workers, time, || {
+    measured(board.as_atomics(), workers, time, || {
         team.into_iter().for_each(|p| p.join().unwrap());
-    });
+    })
+}
+
+fn processes(workers: usize, load: Load, time: Duration) -> Vec<u64> {
+    let lock = Lock::new(0_u64).unwrap();
+    let counts = team(&lock, locker, workers, load, time);
     assert_eq!(*lock.lock().unwrap(), counts.iter().sum::<u64>());
     counts
+}
+
+/// The same with a semaphore that has one permit.
+fn permits(workers: usize, load: Load, time: Duration) -> Vec<u64> {
+    team(&Semaphore::new(1).unwrap(), visitor, workers, load, time)
 }
 
 fn threads(workers: usize, time: Duration, turn: impl Fn() + Send + Sync + 'static) -> Vec<u64> {
@@ -318,15 +352,13 @@ fn contended(name: &str, full: bool, workers: usize, load: Load) {
             found.push(total as f64 / time.as_secs_f64() / 1e6);
         }
     }
-    let ours = median(&mut found[0].clone());
-    println!("{name:<34} {ours:>8.2} M/s");
-    for ((rival, _), theirs) in sides.iter().zip(&found).skip(1) {
-        let mut ratios: Vec<f64> = found[0].iter().zip(theirs).map(|(a, b)| a / b).collect();
-        let theirs = median(&mut theirs.clone());
-        let ratio = median(&mut ratios);
-        let (low, high) = (ratios[0], ratios[ratios.len() - 1]);
-        println!("    beside {rival:<26} {theirs:>5.2} M/s  speed {ratio:.2} ({low:.2}-{high:.2})");
-    }
+    report(
+        name,
+        "M/s",
+        "speed",
+        sides.iter().map(|side| side.0),
+        &found,
+    );
 }
 
 /// Two that take turns: the time of a round, there and back, after so many to warm up.
@@ -461,14 +493,7 @@ fn rounds(name: &str, full: bool, sides: &[(&str, Rounds)]) {
             found.push(side(count));
         }
     }
-    println!("{name:<34} {:>8.2} us", median(&mut found[0].clone()));
-    for ((rival, _), theirs) in sides.iter().zip(&found).skip(1) {
-        let mut ratios: Vec<f64> = found[0].iter().zip(theirs).map(|(a, b)| a / b).collect();
-        let theirs = median(&mut theirs.clone());
-        let ratio = median(&mut ratios);
-        let (low, high) = (ratios[0], ratios[ratios.len() - 1]);
-        println!("    beside {rival:<26} {theirs:>6.2} us   cost {ratio:.2} ({low:.2}-{high:.2})");
-    }
+    report(name, "us", "cost", sides.iter().map(|side| side.0), &found);
 }
 
 fn spread(full: bool) {
@@ -493,6 +518,26 @@ fn spread(full: bool) {
             .map(|&c| format!("{:.2}", c as f64 / mean))
             .collect();
         println!("spread over 8 in 5 s, {name:<17} {}", shares.join(" "));
+    }
+}
+
+/// Sections so long that who waits sleeps: whoever leaves one is the first to come again.
+fn long_spread(full: bool) {
+    let (time, inside) = match full {
+        true => (Duration::from_secs(4), 20_000_000),
+        false => (Duration::from_millis(4), 20),
+    };
+    for workers in [2, 4] {
+        for (name, side) in [
+            ("ours", processes as Contender),
+            ("our semaphore", permits),
+            ("parking_lot", parking_lot_threads),
+            ("std::sync::Mutex", std_threads),
+        ] {
+            let outside = 0;
+            let counts = side(workers, Load { inside, outside }, time);
+            println!("spread over {workers}, long sections, {name:<17} {counts:?}");
+        }
     }
 }
 
@@ -541,5 +586,6 @@ fn main() {
     }
     if wants("spread") {
         spread(full);
+        long_spread(full);
     }
 }

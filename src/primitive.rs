@@ -103,10 +103,10 @@ impl FutexWord {
         &self.0
     }
 
-    /// Sleeps while the word is `expected`, until a wake or the end of `timeout`; may also return for no reason.
-    pub(crate) fn wait(&self, expected: u32, timeout: Duration) {
-        // Every outcome leads the caller to look at its condition again.
-        let _ = crate::os::futex::wait(&self.0, expected, Some(timeout));
+    /// Sleeps while the word is `expected`, until a wake or the end of `timeout`; may also return for no reason. False when the time
+    /// was over. Every outcome leads the caller to look at its condition again.
+    pub(crate) fn wait(&self, expected: u32, timeout: Duration) -> bool {
+        crate::os::futex::wait(&self.0, expected, Some(timeout)).is_ok()
     }
 
     /// Wakes up to `count` sleepers and says how many slept.
@@ -211,9 +211,10 @@ mod futex {
         }
 
         /// Without the time limit: in a model a wake-up that never comes must show as a deadlock.
-        pub(crate) fn wait(&self, expected: u32, _timeout: Duration) {
+        pub(crate) fn wait(&self, expected: u32, _timeout: Duration) -> bool {
             self.bucket
                 .wait(|| self.word.load(Ordering::Relaxed) == expected);
+            true
         }
 
         pub(crate) fn wake(&self, count: u32) -> usize {

@@ -19,6 +19,9 @@ use std::time::Duration;
 /// however it ends, come back: to those who sleep within 100 ms, to who comes later at once (within 10 ms when its process has
 /// asked just before).
 ///
+/// Who comes by may take a permit before those who sleep for one, until one of these has waited for a millisecond: as with a
+/// [`Lock`](crate::Lock), nobody starves.
+///
 /// There may be more permits than at the beginning: [`release`](Self::release) adds one. See [`BoundedSemaphore`] for one that
 /// does not let that happen. Each permit is a word of shared memory, and who finds none free has looked at all: meant for
 /// thousands of permits rather than millions.

@@ -49,6 +49,12 @@ impl EventCount {
         }
     }
 
+    /// The same as `notify_one`; whether somebody slept.
+    pub(crate) fn has_woken_one(&self, fences: Fences) -> bool {
+        fences.light();
+        self.word.word().load(Relaxed) & SLEEPERS != 0 && self.wake(1)
+    }
+
     /// Wakes one sleeper if there is one and this holds, which is what it has written down before it went to sleep.
     #[inline]
     pub(crate) fn notify_one_if(&self, fences: Fences, holds: impl FnOnce() -> bool) {
@@ -67,22 +73,18 @@ impl EventCount {
     }
 
     #[cold]
-    fn wake(&self, count: u32) {
+    fn wake(&self, count: u32) -> bool {
         let word = self.word.word();
         // Who has prepared but does not sleep yet will not: the word is no longer what he saw.
         word.fetch_add(STEP, Relaxed);
         if self.word.wake(count) > 0 {
-            return;
+            return true;
         }
         // Nobody slept, so the flag may go; but somebody may have begun to sleep on the old word just now.
         let seen = word.load(Relaxed);
         let cleared = (seen & !SLEEPERS).wrapping_add(STEP);
-        if word
-            .compare_exchange(seen, cleared, Relaxed, Relaxed)
-            .is_ok()
-        {
-            self.word.wake(u32::MAX >> 1);
-        }
+        let swapped = word.compare_exchange(seen, cleared, Relaxed, Relaxed);
+        swapped.is_ok() && self.word.wake(u32::MAX >> 1) > 0
     }
 
     /// Announces a sleeper. The caller then looks at its condition again, and sleeps with the key only if it still has to.
@@ -99,8 +101,8 @@ impl EventCount {
         (&self.word, key)
     }
 
-    /// Sleeps unless something was notified since `prepare`; at most for `slice`.
-    pub(crate) fn sleep(&self, key: u32, slice: Duration) {
-        self.word.wait(key, slice);
+    /// Sleeps unless something was notified since `prepare`; at most for `slice`, and then this says false.
+    pub(crate) fn sleep(&self, key: u32, slice: Duration) -> bool {
+        self.word.wait(key, slice)
     }
 }

@@ -2,7 +2,7 @@
 //! takes the lock over. The states, the orderings and the proof sketch are in LOCK.md beside this file.
 
 use super::owner::{Me, Owners};
-use super::wait::{Patience, SLICE};
+use super::wait::{Patience, SLICE, Turn};
 use crate::arena::{MEMBER_BITS, MemberId, Shared};
 use crate::os::clock::Deadline;
 use crate::primitive::{AtomicU64, Fences, FutexWord};
@@ -18,6 +18,8 @@ pub(crate) struct LockWord(u64);
 const DIED: u64 = 1;
 /// The holder left it locked, for anybody to release.
 const FORGOTTEN: u64 = 2;
+/// Free, for those who have slept: one of them has waited for long.
+const RESERVED: u64 = 4;
 
 const OWNER_SHIFT: u32 = 4;
 const THREAD_SHIFT: u32 = OWNER_SHIFT + MEMBER_BITS;
@@ -31,6 +33,12 @@ impl LockWord {
     #[inline]
     fn is_free(self) -> bool {
         self.0 & OWNER == 0
+    }
+
+    /// Free, also for who has just come.
+    #[inline]
+    fn is_open(self) -> bool {
+        self.0 & (OWNER | RESERVED) == 0
     }
 
     #[inline]
@@ -107,12 +115,14 @@ const YIELDS: u32 = 7;
 #[derive(Debug)]
 pub(crate) struct RawLock {
     word: AtomicU64,
-    /// [`NONE`], or [`SOME`] who may sleep: then whoever releases the lock wakes one, who says the same again for the others.
+    /// [`NONE`], or [`SOME`] who may sleep: then whoever releases the lock wakes one, who says the same again for the others. With
+    /// [`LONG`] one of them has waited for long, and the lock is released for sleepers alone.
     sleepers: FutexWord,
 }
 
 const NONE: u32 = 0;
 const SOME: u32 = 1;
+const LONG: u32 = 2;
 
 // SAFETY: atomics, any value of which is valid.
 unsafe impl Shared for RawLock {}
@@ -132,12 +142,18 @@ impl RawLock {
         self.sleepers.expire();
     }
 
+    /// In a model: what somebody does who has waited for long, and then leaves.
+    #[cfg(all(test, loom))]
+    pub(crate) fn long_for(&self, fences: Fences) {
+        self.announce(SOME | LONG, fences);
+    }
+
     /// In a model: what somebody does for the lock who dies when he is woken.
     #[cfg(all(test, loom))]
     pub(crate) fn sleep_once(&self, fences: Fences) {
-        self.announce(fences);
+        let key = self.announce(SOME, fences);
         if !self.load().is_free() {
-            self.sleepers.wait(SOME, SLICE);
+            self.sleepers.wait(key, SLICE);
         }
     }
 
@@ -169,7 +185,7 @@ impl RawLock {
         deadline: Deadline,
     ) -> Result<Taken, Refused> {
         let (seen, me) = (self.load(), owners.me());
-        if seen.is_free() {
+        if seen.is_open() {
             if let Some(taken) = self.take(seen, me) {
                 return Ok(taken);
             }
@@ -199,7 +215,7 @@ impl RawLock {
             return Err(Refused::Deadlock);
         }
         if !deadline.expired() {
-            if let Some(taken) = self.spin(me) {
+            if let Some(taken) = self.spin(me, LockWord::is_open) {
                 return Ok(taken);
             }
         }
@@ -209,41 +225,50 @@ impl RawLock {
         // a signal, and a sleep after every question, however long that took.
         let mut asleep_since = None;
         let mut ask_after = if slow { SLICE } else { SHORT_SLICE };
-        let mut slept = false;
-        let mut announced = false;
+        let mut turn = Turn::default();
+        let mut announced = None;
         loop {
             let seen = self.load_to_ask();
-            let taken = if seen.is_free() {
+            let expired = deadline.expired();
+            // What is reserved also for who would go without it: nobody else may be left.
+            let is_for_me = seen.is_open() || turn.is_next() || expired;
+            let taken = if seen.is_free() && is_for_me {
                 self.take(seen, me)
-            } else if slow && owners.is_dead(seen.owner()) {
+            } else if slow && !seen.is_free() && owners.is_dead(seen.owner()) {
                 let taken = self.take_over(seen, me);
                 taken.inspect(|_| owners.repaired())
             } else {
-                let expired = deadline.expired();
-                if expired && (announced || !slept) {
+                if expired && (announced.is_some() || !turn.has_slept()) {
                     return Err(Refused::NotNow);
                 }
-                if !announced {
+                let Some(key) = announced else {
                     // Also by who goes without the lock: the wake-up that it got was perhaps meant for all.
-                    self.announce(owners.fences());
-                    announced = true;
+                    let sleepers = if turn.is_long() { SOME | LONG } else { SOME };
+                    announced = Some(self.announce(sleepers, owners.fences()));
                     continue;
-                }
+                };
                 let since = Instant::now();
-                let asleep = since - *asleep_since.get_or_insert(since);
-                let slice = deadline.slice(ask_after.saturating_sub(asleep));
-                self.sleepers.wait(SOME, slice);
-                slow = since.elapsed() >= slice || cfg!(all(test, loom));
-                (slept, announced) = (true, false);
+                let asleep = *asleep_since.get_or_insert(since);
+                let rest = ask_after.saturating_sub(since - asleep);
+                let slice = deadline.slice(rest.min(turn.sleep(since)));
+                let woken = self.sleepers.wait(key, slice);
+                announced = None;
+                let now = Instant::now();
+                turn.awake(now, woken);
+                slow = now - asleep >= ask_after || deadline.expired() || cfg!(all(test, loom));
                 if slow {
                     (asleep_since, ask_after) = (None, SLICE);
                     owners.quiet();
                     None
                 } else {
-                    self.spin(me)
+                    let is_for_me = match turn.is_next() {
+                        true => LockWord::is_free,
+                        false => LockWord::is_open,
+                    };
+                    self.spin(me, is_for_me)
                 }
             };
-            if taken.is_some() && (slept || slow) {
+            if taken.is_some() && (turn.has_slept() || slow) {
                 // Others may sleep still; whoever releases it is this one.
                 self.sleepers.word().store(SOME, Relaxed);
             }
@@ -253,11 +278,13 @@ impl RawLock {
         }
     }
 
-    /// Says that somebody may sleep. The caller then looks at the lock again.
-    fn announce(&self, fences: Fences) {
-        self.sleepers.word().store(SOME, Relaxed);
+    /// Says that somebody may sleep. The caller then looks at the lock again, and sleeps as long as the word is still the one that
+    /// this returns.
+    fn announce(&self, sleepers: u32, fences: Fences) -> u32 {
+        let before = self.sleepers.word().fetch_or(sleepers, Relaxed);
         // (W) pairs with (S).
         fences.heavy();
+        before | sleepers
     }
 
     /// Takes the lock of a dead member.
@@ -269,7 +296,7 @@ impl RawLock {
 
     /// Tries for a moment: with longer and longer pauses, since every look takes the line from the holder, then giving way. In a
     /// model others get on only when this one sleeps.
-    fn spin(&self, me: Me) -> Option<Taken> {
+    fn spin(&self, me: Me, is_for_me: fn(LockWord) -> bool) -> Option<Taken> {
         let rounds = if cfg!(all(test, loom)) {
             0..0
         } else {
@@ -282,7 +309,7 @@ impl RawLock {
                 std::thread::yield_now();
             }
             let seen = self.load();
-            if seen.is_free() {
+            if is_for_me(seen) {
                 if let Some(taken) = self.take(seen, me) {
                     return Some(taken);
                 }
@@ -294,26 +321,41 @@ impl RawLock {
     /// Releases the lock of the caller.
     #[inline]
     pub(crate) fn unlock(&self, fences: Fences) {
+        let free = LockWord(self.load().freed().0 | self.reservation());
         // (U) pairs with (L).
-        self.word.store(self.load().freed().0, Release);
-        self.wake_one(fences);
+        self.word.store(free.0, Release);
+        self.wake_one(free, fences);
     }
 
-    /// Wakes one of those who sleep, if there are any, after the lock was released.
+    /// [`RESERVED`] when somebody has waited for long. A mark that comes just now counts the next time.
     #[inline]
-    fn wake_one(&self, fences: Fences) {
+    fn reservation(&self) -> u64 {
+        u64::from(self.sleepers.word().load(Relaxed) & LONG) * (RESERVED / LONG as u64)
+    }
+
+    /// Wakes one of those who sleep, if there are any, after the lock was released with this word.
+    #[inline]
+    fn wake_one(&self, free: LockWord, fences: Fences) {
         // (S) pairs with (W): either this sees the word set, or the waiter sees the lock free.
         fences.light();
-        if self.sleepers.word().load(Relaxed) != NONE {
-            self.wake_sleeper();
+        if self.sleepers.word().load(Relaxed) != NONE || !free.is_open() {
+            self.wake_sleeper(free, fences);
         }
     }
 
     #[cold]
-    fn wake_sleeper(&self) {
+    fn wake_sleeper(&self, free: LockWord, fences: Fences) {
         // Who was about to sleep sees another word and looks again.
-        if self.sleepers.word().swap(NONE, Relaxed) != NONE {
-            self.sleepers.wake(1);
+        let woken = self.sleepers.word().swap(NONE, Relaxed) != NONE && self.sleepers.wake(1) > 0;
+        if woken || free.is_open() {
+            return;
+        }
+        // The one that it is reserved for has gone, or is about to look, or another who releases the lock has just taken the mark for
+        // his: then it is for everybody, as for one who has gone to sleep meanwhile. Relaxed: a read-modify-write goes on with (U).
+        let open = free.0 & !RESERVED;
+        let swapped = self.word.compare_exchange(free.0, open, Relaxed, Relaxed);
+        if swapped.is_ok() {
+            self.wake_one(LockWord(open), fences);
         }
     }
 
@@ -337,14 +379,14 @@ impl RawLock {
                 return false;
             }
             let died = owners.is_dead(seen.owner());
-            let free = seen.freed().0 | if died { DIED } else { 0 };
+            let free = seen.freed().0 | self.reservation() | if died { DIED } else { 0 };
             // Release: it passes on what the forgetter did.
             let swapped = self.word.compare_exchange(seen.0, free, Release, Relaxed);
             if swapped.is_ok() {
                 if died {
                     owners.repaired();
                 }
-                self.wake_one(owners.fences());
+                self.wake_one(LockWord(free), owners.fences());
                 return !died;
             }
         }

@@ -2,14 +2,14 @@
 //!
 //! ```text
 //! 0    event count: a permit has come back
-//! 128  the table's head; whether it may grow
-//! 192  the permits
+//! 128  the table's head; whether it may grow; whether somebody has waited for long
+//! 256  the permits
 //! ```
 
 use super::event_count::EventCount;
-use super::permits::Permits;
+use super::permits::{Counter, For, Permits};
 use super::slots::{Slots, SlotsHead};
-use super::wait::{Patience, Progress, Wait};
+use super::wait::{Patience, Progress, Turn, Wait};
 use crate::arena::{Arena, Dead, Kind, Local, Object, ObjectSpec, OwnedBlock};
 use crate::arena::{Shared, View, Visitor};
 use crate::error::Error;
@@ -20,12 +20,14 @@ use std::fmt;
 use std::ptr;
 use std::sync::Arc;
 use std::sync::atomic::Ordering::Relaxed;
+use std::time::Instant;
 
 #[repr(C, align(64))]
 struct Header {
     available: EventCount,
     slots: SlotsHead,
     is_bounded: AtomicU64,
+    long_wait: AtomicU64,
 }
 
 // SAFETY: atomics of any value.
@@ -176,6 +178,16 @@ impl LocalSemaphore {
         permits(self.object.view())
     }
 
+    #[inline]
+    fn counter(&self) -> Counter<'_> {
+        let header = self.header();
+        Counter {
+            available: &header.available,
+            long_wait: &header.long_wait,
+            fences: self.arena().fences(),
+        }
+    }
+
     fn is_bounded(&self) -> bool {
         self.header().is_bounded.load(Relaxed) != 0
     }
@@ -196,33 +208,23 @@ impl LocalSemaphore {
     fn acquire_slowly(&self, deadline: Deadline) -> Option<Taken<'_>> {
         let permits = self.permits();
         let arena = self.arena();
-        let attempt = |slow: bool| {
-            let found = permits.take(arena.me(), self.place.load(Relaxed) as usize);
-            if let Some(slot) = found {
-                return Progress::Done(slot);
+        let attempt = |slow: bool, who: For| {
+            let found = permits.take(arena.me(), self.place.load(Relaxed) as usize, who);
+            if found.is_some() || !slow {
+                return found;
             }
-            let dead = |owner| arena.is_dead(owner);
-            match slow.then(|| permits.take_over(arena.me(), dead)).flatten() {
-                Some(slot) => {
-                    arena.count_repair();
-                    Progress::Done(slot)
-                }
-                None => Progress::Blocked,
-            }
+            let found = permits.take_over(arena.me(), |owner| arena.is_dead(owner));
+            found.inspect(|_| arena.count_repair())
         };
-        let wait = Wait {
-            arena,
-            event: &self.header().available,
-            spin: &self.patience.spin,
+        let who = match deadline.expired() {
+            true => For::Sleepers,
+            false => For::All,
         };
-        let found = match attempt(false) {
-            Progress::Done(slot) => Some(slot),
-            // At once, unless that was done just now: does a dead member hold one?
-            _ => match attempt(self.patience.may_ask()) {
-                Progress::Done(slot) => Some(slot),
-                _ if deadline.expired() => None,
-                _ => wait.until(deadline, || true, attempt),
-            },
+        // At once, unless that was done just now: does a dead member hold one?
+        let found = attempt(false, who).or_else(|| attempt(self.patience.may_ask(), who));
+        let found = match found {
+            None if !deadline.expired() => self.wait(deadline, attempt),
+            found => found,
         }?;
         let place = self.inline().iter().position(|slot| ptr::eq(slot, found));
         if let Some(place) = place {
@@ -231,12 +233,51 @@ impl LocalSemaphore {
         Some(Taken(found))
     }
 
+    fn wait<T>(&self, deadline: Deadline, attempt: impl Fn(bool, For) -> Option<T>) -> Option<T> {
+        let wait = Wait {
+            arena: self.arena(),
+            event: &self.header().available,
+            spin: &self.patience.spin,
+        };
+        let soon = wait.soon(
+            || true,
+            |slow| match attempt(slow, For::All) {
+                Some(slot) => Progress::Done(slot),
+                None => Progress::Blocked,
+            },
+        );
+        if soon.is_some() {
+            return soon;
+        }
+        let mut turn = Turn::default();
+        let mut has_marked = false;
+        let found = wait.sleep_until(deadline, |slow, woken| {
+            let now = Instant::now();
+            turn.awake(now, woken);
+            // What is reserved also for who would go without it: nobody else may be left.
+            let who = match turn.is_next() || deadline.expired() {
+                true => For::Sleepers,
+                false => For::All,
+            };
+            attempt(slow, who).ok_or_else(|| {
+                if turn.is_long() {
+                    self.counter().mark(true);
+                    has_marked = true;
+                }
+                turn.sleep(now)
+            })
+        });
+        if has_marked {
+            self.counter().mark(false);
+        }
+        found
+    }
+
     /// Gives a permit back.
     #[inline]
     pub(crate) fn give_back(&self, taken: &Taken<'_>) {
         if self.arena().check().is_ok() {
-            Permits::give_back(taken.0);
-            self.header().available.notify_one(self.arena().fences());
+            self.counter().give_back(taken.0);
         }
     }
 
@@ -249,14 +290,18 @@ impl LocalSemaphore {
 
     /// Adds a permit.
     pub(crate) fn add(&self) -> Result<(), NotAdded> {
-        let permits = self.permits();
-        while !permits.add() {
+        let (permits, counter) = (self.permits(), self.counter());
+        let whom = counter.next();
+        let slot = loop {
+            if let Some(slot) = permits.add(whom) {
+                break slot;
+            }
             if self.is_bounded() {
                 return Err(NotAdded::OverBound);
             }
             permits.0.grow().map_err(|_| NotAdded::NoMemory)?;
-        }
-        self.header().available.notify_one(self.arena().fences());
+        };
+        counter.announce(slot, whom);
         Ok(())
     }
 

@@ -141,6 +141,57 @@ impl Patience {
     }
 }
 
+/// How long one waits for what others take again and again until it asks for precedence: as in Go's mutex (`starvationThresholdNs`),
+/// and parking_lot hands a lock over every half of it.
+const LONG_WAIT: Duration = Duration::from_millis(1);
+/// How long those who come later leave to sleepers what was released for them, whatever has happened to these: the time in which
+/// who was woken runs.
+const STAND_BACK: Duration = Duration::from_millis(10);
+
+/// Where one stands among those who sleep for what is taken again and again. After a long wait it is released for sleepers alone: who
+/// has just released it and is still awake would be first every time.
+#[derive(Default)]
+pub(super) struct Turn {
+    first_slept: Option<Instant>,
+    is_long: bool,
+    is_next: bool,
+}
+
+impl Turn {
+    /// Before a sleep: how long it may be. The first one ends when the wait has become a long one.
+    pub(super) fn sleep(&mut self, now: Instant) -> Duration {
+        let waited = now - *self.first_slept.get_or_insert(now);
+        match (self.is_long, self.is_next) {
+            (false, _) => LONG_WAIT.saturating_sub(waited),
+            (true, false) => STAND_BACK.saturating_sub(waited),
+            (true, true) => SLICE,
+        }
+    }
+
+    /// After the sleep, and whether it was woken.
+    pub(super) fn awake(&mut self, now: Instant, woken: bool) {
+        let waited = self.first_slept.map_or(Duration::ZERO, |first| now - first);
+        // In a model every wait is a long one.
+        self.is_long = waited >= LONG_WAIT || cfg!(all(test, loom));
+        self.is_next |= woken || waited >= STAND_BACK;
+    }
+
+    /// Whether it has slept at all.
+    pub(super) fn has_slept(&self) -> bool {
+        self.first_slept.is_some()
+    }
+
+    /// Whether those who come later should stand back.
+    pub(super) fn is_long(&self) -> bool {
+        self.is_long
+    }
+
+    /// Whether it may have what was released for sleepers.
+    pub(super) fn is_next(&self) -> bool {
+        self.is_next
+    }
+}
+
 fn single_cpu() -> bool {
     static SINGLE: OnceLock<bool> = OnceLock::new();
     *SINGLE.get_or_init(|| crate::os::online_cpus() == 1)
@@ -168,6 +219,20 @@ impl Wait<'_> {
     pub(crate) fn until<T>(
         &self,
         deadline: Deadline,
+        hint: impl Fn() -> bool,
+        mut attempt: impl FnMut(bool) -> Progress<T>,
+    ) -> Option<T> {
+        let soon = self.soon(hint, &mut attempt);
+        let look = |slow: bool, _| match attempt(slow) {
+            Progress::Done(value) => Ok(value),
+            Progress::Blocked | Progress::Busy => Err(SLICE),
+        };
+        soon.or_else(|| self.sleep_until(deadline, look))
+    }
+
+    /// The first half of `until`: tries for a while without sleeping.
+    pub(super) fn soon<T>(
+        &self,
         hint: impl Fn() -> bool,
         mut attempt: impl FnMut(bool) -> Progress<T>,
     ) -> Option<T> {
@@ -199,41 +264,41 @@ impl Wait<'_> {
             }
         }
         self.spin.lost();
-        self.sleep_until(deadline, attempt)
+        None
     }
 
-    fn sleep_until<T>(
+    /// The other half: sleeps between the attempts, of which the first comes before the first sleep. Each is told whether it may ask
+    /// about owners and whether the sleep before it was ended by a wake-up, and says how long the next one may be.
+    pub(super) fn sleep_until<T>(
         &self,
         deadline: Deadline,
-        mut attempt: impl FnMut(bool) -> Progress<T>,
+        mut attempt: impl FnMut(bool, bool) -> Result<T, Duration>,
     ) -> Option<T> {
         let fences = self.arena.fences();
-        let mut slow = false;
+        let (mut slow, mut woken) = (false, false);
         // Since it first slept after the last question: a slice however often it is woken in between, for others' sake or by
         // a signal, and a sleep after every question, however long that took.
         let mut asleep_since = None;
         loop {
             let key = self.event.prepare(fences);
-            if let Progress::Done(value) = attempt(slow) {
-                return Some(value);
-            }
+            let at_most = match attempt(slow, woken) {
+                Ok(value) => return Some(value),
+                Err(time) => time,
+            };
             if deadline.expired() {
                 // The last look came after the time was over, with the owner in the way asked about.
-                return match attempt(true) {
-                    Progress::Done(value) => Some(value),
-                    _ => None,
-                };
+                return attempt(true, woken).ok();
             }
             let since = Instant::now();
-            let asleep = since - *asleep_since.get_or_insert(since);
-            let slice = deadline.slice(SLICE.saturating_sub(asleep));
-            self.event.sleep(key, slice);
-            let slept = since.elapsed();
-            if WORTH_SPINNING.contains(&slept) {
+            let asleep = *asleep_since.get_or_insert(since);
+            let rest = SLICE.saturating_sub(since - asleep);
+            woken = self.event.sleep(key, deadline.slice(rest.min(at_most)));
+            let now = Instant::now();
+            if WORTH_SPINNING.contains(&(now - since)) {
                 self.spin.slept_in_vain();
             }
             // A whole slice without success: look whether somebody died.
-            slow = slept >= slice;
+            slow = now - asleep >= SLICE || deadline.expired();
             if slow {
                 asleep_since = None;
                 self.arena.idle();

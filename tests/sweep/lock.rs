@@ -182,28 +182,6 @@ fn releasing_what_another_has_left_locked() {
     sweep("release", left, release, after_release, Outcome::Done);
 }
 
-fn left_and_released(pair: Pair) {
-    let mut guard = pair.lock().expect("lock");
-    marked(|| {
-        raise(&mut guard);
-        guard.forget();
-        pair.release().expect("its own");
-    });
-}
-
-/// Nobody releases what a dead one has left, and the next one is told of it.
-fn after_another_release(pair: Pair, _: Corpse) -> Outcome {
-    assert!(pair.release().is_err(), "left locked by a dead one");
-    done_if(!mend(&pair, take(&pair)))
-}
-
-#[test]
-fn leaving_a_lock_locked_and_releasing_it() {
-    let check = after_another_release;
-    let operation = left_and_released;
-    sweep("forget and release", pair, operation, check, Outcome::Done);
-}
-
 /// Sweeps an operation that sleeps until the lock is released.
 fn sweep_asleep(name: &str, operation: Operation) {
     let report = Sweep {

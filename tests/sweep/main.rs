@@ -27,6 +27,7 @@ mod stepper;
 mod sweep;
 mod sync;
 mod trace;
+mod turns;
 mod unbounded;
 mod value;
 mod victim;

@@ -67,6 +67,24 @@ pub struct Case<T: 'static> {
 }
 
 impl<T: Clone + Send + Serialize + DeserializeOwned + 'static> Case<T> {
+    /// An operation that never waits and whose effect can be told.
+    pub fn steady(
+        name: &'static str,
+        setup: fn() -> World<T>,
+        victim: fn(T),
+        check: fn(World<T>, Corpse) -> Outcome,
+    ) -> Case<T> {
+        Case {
+            name,
+            setup,
+            victim,
+            unblock: None,
+            steady: true,
+            check,
+            whole: Outcome::Done,
+        }
+    }
+
     pub fn run(self) {
         let unblock = self.unblock;
         let unblock = unblock.map(|unblock| move |world: &mut World<T>| unblock(&world.shared));

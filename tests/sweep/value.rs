@@ -35,37 +35,31 @@ fn judge(world: World<Value<[u64; 4]>>) -> Outcome {
 
 #[test]
 fn a_value_set_or_updated() {
-    Case {
-        name: "set of a value",
-        setup: value,
-        victim: |value| marked(|| value.set([2; 4])).expect("set"),
-        unblock: None,
-        steady: true,
-        check: |world, _| judge(world),
-        whole: Outcome::Done,
-    }
+    Case::steady(
+        "set of a value",
+        value,
+        |value| marked(|| value.set([2; 4])).expect("set"),
+        |world, _| judge(world),
+    )
     .run();
-    Case {
-        name: "update of a value",
-        setup: value,
-        victim: |value| {
+    Case::steady(
+        "update of a value",
+        value,
+        |value| {
             let raise = |numbers: &mut [u64; 4]| numbers.iter_mut().for_each(|n| *n += 1);
             marked(|| value.update(raise)).expect("update");
         },
-        unblock: None,
-        steady: true,
-        check: |world, _| judge(world),
-        whole: Outcome::Done,
-    }
+        |world, _| judge(world),
+    )
     .run();
 }
 
 /// A value that a dead process left is mended by one that is killed too.
 #[test]
 fn a_value_mended() {
-    Case {
-        name: "set of a value that the dead left",
-        setup: || {
+    Case::steady(
+        "set of a value that the dead left",
+        || {
             let world = value();
             let fall = |value: Value<[u64; 4]>| {
                 std::mem::forget(value.lock());
@@ -74,24 +68,19 @@ fn a_value_mended() {
             fallen.wait();
             world
         },
-        victim: |value| marked(|| value.set([2; 4])).expect("set"),
-        unblock: None,
-        steady: true,
-        check: |world, _| judge(world),
-        whole: Outcome::Done,
-    }
+        |value| marked(|| value.set([2; 4])).expect("set"),
+        |world, _| judge(world),
+    )
     .run();
 }
 
 #[test]
 fn an_item_set() {
-    Case {
-        name: "set of an item",
-        setup: || World::new(Array::from_slice(&[1_u64; 3]).expect("an array")),
-        victim: |array| marked(|| array.set(1, 2)).expect("set"),
-        unblock: None,
-        steady: true,
-        check: |world, _| {
+    Case::steady(
+        "set of an item",
+        || World::new(Array::from_slice(&[1_u64; 3]).expect("an array")),
+        |array| marked(|| array.set(1, 2)).expect("set"),
+        |world, _| {
             let array = world.shared;
             let (found, died) = match array.get(1) {
                 Ok(found) => (found, false),
@@ -107,17 +96,16 @@ fn an_item_set() {
             assert_eq!(*array.lock().expect("sound"), [1, 5, 1]);
             (!died && found == 2).into()
         },
-        whole: Outcome::Done,
-    }
+    )
     .run();
 }
 
 #[test]
 fn left_locked_and_released() {
-    Case {
-        name: "forget and release",
-        setup: || World::new(Lock::new(0_u64).expect("a lock")),
-        victim: |lock| {
+    Case::steady(
+        "forget and release",
+        || World::new(Lock::new(0_u64).expect("a lock")),
+        |lock| {
             let guard = lock.lock().expect("lock");
             marked(|| {
                 guard.forget();
@@ -125,10 +113,12 @@ fn left_locked_and_released() {
             })
             .expect("release");
         },
-        unblock: None,
-        steady: true,
-        check: |world, _| {
+        |world, _| {
             let lock = world.shared;
+            assert!(
+                lock.release().is_err(),
+                "nobody releases what a dead one left"
+            );
             let died = match lock.lock_timeout(LONG) {
                 Ok(_) => false,
                 Err(error) => {
@@ -139,35 +129,34 @@ fn left_locked_and_released() {
             drop(lock.lock_timeout(LONG).expect("free and consistent"));
             (!died).into()
         },
-        whole: Outcome::Done,
-    }
+    )
     .run();
     Case {
-        name: "forget and release of a recursive lock",
-        setup: || World::new(RLock::new().expect("a lock")),
-        victim: |lock| {
-            let _outer = lock.lock().expect("lock");
-            let inner = lock.lock().expect("again");
-            marked(|| {
-                inner.forget();
-                lock.release()
-            })
-            .expect("release");
-        },
-        unblock: None,
-        steady: true,
-        check: |world, _| {
-            let lock = world.shared;
-            // Whole, it ends with its guard dropped; killed, with the lock.
-            match lock.lock_timeout(LONG) {
-                Ok(guard) => drop(guard),
-                Err(error) => error.into_guard().expect("the lock").mark_consistent(),
-            }
-            assert!(!lock.is_locked(), "it was taken once");
-            drop(lock.lock_timeout(LONG).expect("free and consistent"));
-            Outcome::Untold
-        },
         whole: Outcome::Untold,
+        ..Case::steady(
+            "forget and release of a recursive lock",
+            || World::new(RLock::new().expect("a lock")),
+            |lock| {
+                let _outer = lock.lock().expect("lock");
+                let inner = lock.lock().expect("again");
+                marked(|| {
+                    inner.forget();
+                    lock.release()
+                })
+                .expect("release");
+            },
+            |world, _| {
+                let lock = world.shared;
+                // Whole, it ends with its guard dropped; killed, with the lock.
+                match lock.lock_timeout(LONG) {
+                    Ok(guard) => drop(guard),
+                    Err(error) => error.into_guard().expect("the lock").mark_consistent(),
+                }
+                assert!(!lock.is_locked(), "it was taken once");
+                drop(lock.lock_timeout(LONG).expect("free and consistent"));
+                Outcome::Untold
+            },
+        )
     }
     .run();
 }

@@ -1,7 +1,7 @@
 //! Models of a barrier: who has met sees what the others did before, all parties of a round are told the same, and a death breaks the
 //! round but not the barrier.
 
-use super::parties::{Deaths, FENCES, at_each_write, large_model, model};
+use super::parties::{Deaths, FENCES, at_each_write, beside, large_model, model};
 use crate::arena::MemberId;
 use crate::primitive::AtomicU64;
 use crate::sync::EventCount;
@@ -9,7 +9,6 @@ use crate::sync::places::{Arrival, End, Place, Places, Round};
 use crate::sync::slots::Slots;
 use loom::cell::UnsafeCell;
 use loom::sync::Arc;
-use loom::thread;
 use std::time::Duration;
 
 struct Shared {
@@ -188,10 +187,7 @@ fn loom_barrier_two_meet_again() {
             }
             numbers
         };
-        let other = {
-            let shared = shared.clone();
-            thread::spawn(move || meet(&shared, 1))
-        };
+        let other = beside(&shared, move |shared| meet(&shared, 1));
         let numbers = meet(&shared, 0);
         // One of them was first, each time.
         assert_eq!(numbers + other.join().unwrap(), 2 + 4);
@@ -204,8 +200,7 @@ fn loom_barrier_three_meet() {
     model(|| {
         let shared = Shared::new(3);
         let others = [1, 2].map(|me| {
-            let shared = shared.clone();
-            thread::spawn(move || {
+            beside(&shared, move |shared| {
                 shared.work(me);
                 let number = shared.meet(me as MemberId + 1);
                 (0..3).for_each(|party| assert_eq!(shared.seen(party), 1));
@@ -225,14 +220,11 @@ fn loom_barrier_three_meet() {
 fn loom_barrier_drains_before_it_is_used_again() {
     model(|| {
         let shared = Shared::new(1);
-        let other = {
-            let shared = shared.clone();
-            thread::spawn(move || {
-                for _ in 0..2 {
-                    assert_eq!(shared.wait(2, Patience::Endless), Ok(0));
-                }
-            })
-        };
+        let other = beside(&shared, move |shared| {
+            for _ in 0..2 {
+                assert_eq!(shared.wait(2, Patience::Endless), Ok(0));
+            }
+        });
         assert_eq!(shared.wait(1, Patience::Endless), Ok(0));
         other.join().unwrap();
     });
@@ -242,14 +234,8 @@ fn loom_barrier_drains_before_it_is_used_again() {
 fn loom_barrier_last_arrival_against_abort() {
     model(|| {
         let shared = Shared::new(2);
-        let other = {
-            let shared = shared.clone();
-            thread::spawn(move || shared.wait(2, Patience::Endless))
-        };
-        let aborting = {
-            let shared = shared.clone();
-            thread::spawn(move || shared.places().abort())
-        };
+        let other = beside(&shared, move |shared| shared.wait(2, Patience::Endless));
+        let aborting = beside(&shared, move |shared| shared.places().abort());
         let mine = shared.wait(1, Patience::Endless);
         let other = other.join().unwrap();
         aborting.join().unwrap();
@@ -263,10 +249,7 @@ fn loom_barrier_last_arrival_against_abort() {
 fn loom_barrier_last_arrival_against_time_over() {
     model(|| {
         let shared = Shared::new(2);
-        let other = {
-            let shared = shared.clone();
-            thread::spawn(move || shared.wait(2, Patience::None))
-        };
+        let other = beside(&shared, move |shared| shared.wait(2, Patience::None));
         let mine = shared.wait(1, Patience::Endless);
         let other = other.join().unwrap();
         assert_eq!(mine.is_ok(), other.is_ok(), "{mine:?} {other:?}");
@@ -286,17 +269,11 @@ fn loom_barrier_last_arrival_against_time_over() {
 fn loom_barrier_reset_against_those_who_come() {
     large_model(|| {
         let shared = Shared::new(2);
-        let others = {
-            let shared = shared.clone();
-            thread::spawn(move || {
-                let come = || shared.wait(2, Patience::Endless);
-                come().or_else(|_| come())
-            })
-        };
-        let resetting = {
-            let shared = shared.clone();
-            thread::spawn(move || shared.places().reset())
-        };
+        let others = beside(&shared, move |shared| {
+            let come = || shared.wait(2, Patience::Endless);
+            come().or_else(|_| come())
+        });
+        let resetting = beside(&shared, move |shared| shared.places().reset());
         let come = || shared.wait(1, Patience::Endless);
         let mine = come().or_else(|_| come());
         assert!(mine.is_ok() && others.join().unwrap().is_ok());
@@ -310,13 +287,10 @@ fn loom_barrier_reset_against_those_who_come() {
 fn loom_barrier_dead_party() {
     at_each_write(|victim| {
         let shared = Shared::new(2);
-        let dying = {
-            let shared = shared.clone();
-            thread::spawn(move || {
-                let wait = || shared.wait(1, Patience::Endless);
-                victim.live(wait, || shared.bury(1))
-            })
-        };
+        let dying = beside(&shared, move |shared| {
+            let wait = || shared.wait(1, Patience::Endless);
+            victim.live(wait, || shared.bury(1))
+        });
         let mine = shared.wait(2, Patience::UntilDeath);
         let dead = dying.join().unwrap();
         if let Some(met) = dead {
@@ -336,12 +310,9 @@ fn loom_barrier_dead_repairer() {
             panic!("it is new");
         };
         shared.bury(1);
-        let repairing = {
-            let shared = shared.clone();
-            thread::spawn(move || {
-                victim.live(|| shared.repair(), || shared.bury(3));
-            })
-        };
+        let repairing = beside(&shared, move |shared| {
+            victim.live(|| shared.repair(), || shared.bury(3));
+        });
         // It would be the last one, but the first is dead, which it finds out before.
         shared.repair();
         let mine = shared.wait(2, Patience::Endless);
@@ -357,18 +328,15 @@ fn loom_barrier_dead_breaker() {
     for resets in [false, true] {
         at_each_write(move |victim| {
             let shared = Shared::new(2);
-            let breaking = {
-                let shared = shared.clone();
-                thread::spawn(move || {
-                    let disturb = || match resets {
-                        true => shared.places().reset(),
-                        false => shared.places().abort(),
-                    };
-                    // In the end it is dead whether it was killed or not: nobody else comes.
-                    victim.live(disturb, || {});
-                    shared.bury(1);
-                })
-            };
+            let breaking = beside(&shared, move |shared| {
+                let disturb = || match resets {
+                    true => shared.places().reset(),
+                    false => shared.places().abort(),
+                };
+                // In the end it is dead whether it was killed or not: nobody else comes.
+                victim.live(disturb, || {});
+                shared.bury(1);
+            });
             let mine = shared.wait(2, Patience::UntilDeath);
             assert!(mine.is_err());
             breaking.join().unwrap();
@@ -388,10 +356,7 @@ fn loom_barrier_dead_party_of_an_earlier_round() {
         };
         shared.places().reset();
         assert_eq!(shared.places().end_of(place), Some(End::Broken));
-        let other = {
-            let shared = shared.clone();
-            thread::spawn(move || shared.wait(2, Patience::Endless))
-        };
+        let other = beside(&shared, move |shared| shared.wait(2, Patience::Endless));
         assert_eq!(shared.places().repair(|member| member == 1), 1);
         assert_eq!(other.join().unwrap(), Ok(0));
         shared.assert_whole();
@@ -404,10 +369,7 @@ fn loom_barrier_new_member_with_a_dead_ones_number() {
     model(|| {
         let shared = Shared::new(2);
         shared.deaths.add(1);
-        let repairing = {
-            let shared = shared.clone();
-            thread::spawn(move || shared.repair())
-        };
+        let repairing = beside(&shared, move |shared| shared.repair());
         shared.deaths.remove(1);
         let Arrival::Here(place) = shared.places().arrive(1) else {
             panic!("it is new");

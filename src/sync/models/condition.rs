@@ -1,6 +1,6 @@
 //! Models of waiters for a notification: none is missed, none goes to two, and none dies with its waiter.
 
-use super::parties::{Deaths, FENCES, Member, at_each_write, model};
+use super::parties::{Deaths, FENCES, Member, at_each_write, beside, model};
 use crate::arena::MemberId;
 use crate::os::clock::Deadline;
 use crate::primitive::AtomicU64;
@@ -11,7 +11,6 @@ use crate::sync::wait::Patience;
 use crate::sync::waiters::{Waiter, Waiters};
 use loom::cell::UnsafeCell;
 use loom::sync::Arc;
-use loom::thread;
 use std::time::Duration;
 
 struct Shared {
@@ -92,24 +91,21 @@ impl Shared {
 fn loom_condition_no_notification_is_missed() {
     model(|| {
         let shared = Shared::new(1);
-        let consumer = {
-            let shared = shared.clone();
-            thread::spawn(move || {
-                let (lock, patience) = (&shared.lock, Patience::default());
-                let deaths = &shared.deaths;
-                let me = Member { id: 1, deaths };
-                lock.lock(&me, &patience, Deadline::NEVER).unwrap();
-                // SAFETY: the lock is held.
-                while shared.items.with(|items| unsafe { *items }) == 0 {
-                    let waiter = shared.enter(1);
-                    lock.unlock(FENCES);
-                    shared.wait(waiter);
-                    lock.lock_again(&me, &patience);
-                    shared.waiters().take_note(waiter);
-                }
+        let consumer = beside(&shared, move |shared| {
+            let (lock, patience) = (&shared.lock, Patience::default());
+            let deaths = &shared.deaths;
+            let me = Member { id: 1, deaths };
+            lock.lock(&me, &patience, Deadline::NEVER).unwrap();
+            // SAFETY: the lock is held.
+            while shared.items.with(|items| unsafe { *items }) == 0 {
+                let waiter = shared.enter(1);
                 lock.unlock(FENCES);
-            })
-        };
+                shared.wait(waiter);
+                lock.lock_again(&me, &patience);
+                shared.waiters().take_note(waiter);
+            }
+            lock.unlock(FENCES);
+        });
         let deaths = &shared.deaths;
         let me = Member { id: 2, deaths };
         let patience = Patience::default();
@@ -128,14 +124,10 @@ fn loom_condition_two_notifiers_do_not_notify_the_same() {
         let shared = Shared::new(2);
         let first = shared.enter(1);
         shared.enter(2);
-        let notifier = {
-            let shared = shared.clone();
-            thread::spawn(move || shared.notify_one())
-        };
-        let second = {
-            let shared = shared.clone();
-            thread::spawn(move || shared.wait_and_take_note(shared.entered(1)))
-        };
+        let notifier = beside(&shared, move |shared| shared.notify_one());
+        let second = beside(&shared, move |shared| {
+            shared.wait_and_take_note(shared.entered(1))
+        });
         shared.notify_one();
         shared.wait_and_take_note(first);
         notifier.join().unwrap();
@@ -150,14 +142,10 @@ fn loom_condition_all_are_notified() {
         let shared = Shared::new(2);
         let first = shared.enter(1);
         shared.enter(2);
-        let second = {
-            let shared = shared.clone();
-            thread::spawn(move || shared.wait_and_take_note(shared.entered(1)))
-        };
-        let notifier = {
-            let shared = shared.clone();
-            thread::spawn(move || shared.waiters().notify_all())
-        };
+        let second = beside(&shared, move |shared| {
+            shared.wait_and_take_note(shared.entered(1))
+        });
+        let notifier = beside(&shared, move |shared| shared.waiters().notify_all());
         shared.wait_and_take_note(first);
         second.join().unwrap();
         notifier.join().unwrap();
@@ -172,17 +160,14 @@ fn loom_condition_notification_against_time_over() {
         let shared = Shared::new(2);
         shared.enter(1);
         let second = shared.enter(2);
-        let leaving = {
-            let shared = shared.clone();
-            thread::spawn(move || {
-                let (waiters, waiter) = (shared.waiters(), shared.entered(0));
-                let notified = !waiters.leave(waiter);
-                if notified {
-                    waiters.take_note(waiter);
-                }
-                notified
-            })
-        };
+        let leaving = beside(&shared, move |shared| {
+            let (waiters, waiter) = (shared.waiters(), shared.entered(0));
+            let notified = !waiters.leave(waiter);
+            if notified {
+                waiters.take_note(waiter);
+            }
+            notified
+        });
         shared.notify_one();
         if leaving.join().unwrap() {
             assert!(!shared.waiters().look(second, None), "there was one");
@@ -199,16 +184,13 @@ fn loom_condition_a_place_is_used_again() {
     model(|| {
         let shared = Shared::new(2);
         shared.enter(1);
-        let first = {
-            let shared = shared.clone();
-            thread::spawn(move || {
-                shared.wait_and_take_note(shared.entered(0));
-                let again = shared.enter(1);
-                let notified = shared.waiters().look(again, None);
-                assert!(shared.waiters().leave(again) != notified);
-                notified
-            })
-        };
+        let first = beside(&shared, move |shared| {
+            shared.wait_and_take_note(shared.entered(0));
+            let again = shared.enter(1);
+            let notified = shared.waiters().look(again, None);
+            assert!(shared.waiters().leave(again) != notified);
+            notified
+        });
         let notified = {
             shared.notify_one();
             let waiter = shared.enter(2);
@@ -232,17 +214,13 @@ fn loom_condition_dead_waiter_swallows_nothing() {
         let shared = Shared::new(2);
         shared.enter(1);
         shared.enter(2);
-        let first = {
-            let shared = shared.clone();
-            thread::spawn(move || {
-                let wait = || shared.wait_and_take_note(shared.entered(0));
-                victim.live(wait, || shared.bury(1)).is_some()
-            })
-        };
-        let second = {
-            let shared = shared.clone();
-            thread::spawn(move || shared.wait_and_take_note(shared.entered(1)))
-        };
+        let first = beside(&shared, move |shared| {
+            let wait = || shared.wait_and_take_note(shared.entered(0));
+            victim.live(wait, || shared.bury(1)).is_some()
+        });
+        let second = beside(&shared, move |shared| {
+            shared.wait_and_take_note(shared.entered(1))
+        });
         shared.notify_one();
         if first.join().unwrap() {
             shared.notify_one();
@@ -262,13 +240,10 @@ fn loom_condition_dead_heir() {
         }
         shared.notify_one();
         shared.bury(1);
-        let heir = {
-            let shared = shared.clone();
-            thread::spawn(move || {
-                let wait = || shared.wait_and_take_note(shared.entered(1));
-                victim.live(wait, || shared.bury(2));
-            })
-        };
+        let heir = beside(&shared, move |shared| {
+            let wait = || shared.wait_and_take_note(shared.entered(1));
+            victim.live(wait, || shared.bury(2));
+        });
         // The one of the dead, and this one: two for two.
         shared.notify_one();
         shared.wait_and_take_note(shared.entered(2));
@@ -288,13 +263,10 @@ fn loom_condition_dead_collector() {
         shared.notify_one();
         shared.bury(1);
         shared.bury(2);
-        let collector = {
-            let shared = shared.clone();
-            thread::spawn(move || {
-                let collect = || shared.waiters().repair(|member| member < 3);
-                victim.live(collect, || shared.bury(4));
-            })
-        };
+        let collector = beside(&shared, move |shared| {
+            let collect = || shared.waiters().repair(|member| member < 3);
+            victim.live(collect, || shared.bury(4));
+        });
         shared.wait_and_take_note(shared.entered(2));
         collector.join().unwrap();
         shared.assert_over();
@@ -310,10 +282,9 @@ fn loom_condition_orphan() {
         shared.enter(2);
         shared.notify_one();
         shared.deaths.add(1);
-        let collector = {
-            let shared = shared.clone();
-            thread::spawn(move || shared.waiters().repair(|member| member == 1))
-        };
+        let collector = beside(&shared, move |shared| {
+            shared.waiters().repair(|member| member == 1)
+        });
         let (waiters, waiter) = (shared.waiters(), shared.entered(1));
         loop {
             let key = shared.notified[0].prepare(FENCES);
@@ -335,17 +306,13 @@ fn loom_condition_dead_notifier() {
         let shared = Shared::new(2);
         shared.enter(1);
         shared.enter(2);
-        let first = {
-            let shared = shared.clone();
-            thread::spawn(move || shared.wait_and_take_note(shared.entered(0)))
-        };
-        let notifier = {
-            let shared = shared.clone();
-            thread::spawn(move || {
-                let notify = || shared.notify_one();
-                victim.live(notify, || shared.bury(3));
-            })
-        };
+        let first = beside(&shared, move |shared| {
+            shared.wait_and_take_note(shared.entered(0))
+        });
+        let notifier = beside(&shared, move |shared| {
+            let notify = || shared.notify_one();
+            victim.live(notify, || shared.bury(3));
+        });
         shared.waiters().notify_all();
         shared.wait_and_take_note(shared.entered(1));
         first.join().unwrap();
@@ -387,20 +354,14 @@ fn loom_condition_new_member_with_a_dead_ones_number() {
     model(|| {
         let shared = Shared::new(2);
         shared.deaths.add(1);
-        let heir = {
-            let shared = shared.clone();
-            thread::spawn(move || {
-                let (waiters, waiter) = (shared.waiters(), shared.enter(2));
-                let is_dead = |member| shared.deaths.have(member);
-                if waiters.look(waiter, Some(&is_dead)) || !waiters.leave(waiter) {
-                    waiters.take_note(waiter);
-                }
-            })
-        };
-        let notifier = {
-            let shared = shared.clone();
-            thread::spawn(move || shared.notify_one())
-        };
+        let heir = beside(&shared, move |shared| {
+            let (waiters, waiter) = (shared.waiters(), shared.enter(2));
+            let is_dead = |member| shared.deaths.have(member);
+            if waiters.look(waiter, Some(&is_dead)) || !waiters.leave(waiter) {
+                waiters.take_note(waiter);
+            }
+        });
+        let notifier = beside(&shared, move |shared| shared.notify_one());
         shared.deaths.remove(1);
         let waiter = shared.enter(1);
         notifier.join().unwrap();

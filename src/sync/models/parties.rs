@@ -58,6 +58,19 @@ impl Owners for Member<'_> {
     }
 }
 
+/// Another party of the same model.
+pub(super) fn beside<S, R>(
+    shared: &loom::sync::Arc<S>,
+    f: impl FnOnce(loom::sync::Arc<S>) -> R + 'static,
+) -> loom::thread::JoinHandle<R>
+where
+    S: 'static,
+    R: 'static,
+{
+    let shared = shared.clone();
+    loom::thread::spawn(move || f(shared))
+}
+
 /// One that is killed.
 #[derive(Clone)]
 pub(super) struct Victim {

@@ -1,19 +1,19 @@
 //! Models of permits: never more at a time than there are, none lost, none found missing that was always there.
 
-use super::parties::{Deaths, FENCES, at_each_write, model};
+use super::parties::{Deaths, FENCES, at_each_write, beside, model};
 use crate::arena::MemberId;
 use crate::primitive::AtomicU64;
 use crate::sync::EventCount;
-use crate::sync::permits::Permits;
+use crate::sync::permits::{Counter, For, Permits};
 use crate::sync::slots::Slots;
 use loom::cell::UnsafeCell;
 use loom::sync::Arc;
-use loom::thread;
 use std::time::Duration;
 
 struct Shared {
     words: Vec<AtomicU64>,
     available: EventCount,
+    long_wait: AtomicU64,
     deaths: Deaths,
     data: UnsafeCell<u32>,
 }
@@ -24,6 +24,7 @@ impl Shared {
         let shared = Shared {
             words,
             available: EventCount::new(),
+            long_wait: AtomicU64::new(0),
             deaths: Deaths::new(),
             data: UnsafeCell::new(0),
         };
@@ -35,24 +36,36 @@ impl Shared {
         Permits(Slots::fixed(&self.words))
     }
 
-    /// As `LocalSemaphore::acquire`, without end.
+    fn counter(&self) -> Counter<'_> {
+        Counter {
+            available: &self.available,
+            long_wait: &self.long_wait,
+            fences: FENCES,
+        }
+    }
+
+    /// As `LocalSemaphore::acquire`, without end; every sleep is a long one.
     fn acquire(&self, me: MemberId) -> &AtomicU64 {
+        let mut who = For::All;
         loop {
             let key = self.available.prepare(FENCES);
             let over = || {
                 self.permits()
                     .take_over(me, |member| self.deaths.have(member))
             };
-            if let Some(slot) = self.permits().take(me, 0).or_else(over) {
+            if let Some(slot) = self.permits().take(me, 0, who).or_else(over) {
                 return slot;
             }
+            if who == For::Sleepers {
+                self.counter().mark(true);
+            }
             self.available.sleep(key, Duration::ZERO);
+            who = For::Sleepers;
         }
     }
 
     fn give_back(&self, slot: &AtomicU64) {
-        Permits::give_back(slot);
-        self.available.notify_one(FENCES);
+        self.counter().give_back(slot);
     }
 
     fn cycle(&self, me: MemberId) {
@@ -79,22 +92,24 @@ fn loom_permit_is_one_persons_at_a_time() {
     model(|| {
         let shared = Shared::new(1, 1);
         let others = [1, 2].map(|me| {
-            let shared = shared.clone();
-            thread::spawn(move || {
-                let Some(slot) = shared.permits().take(me, 0) else {
+            beside(&shared, move |shared| {
+                let Some(slot) = shared.permits().take(me, 0, For::All) else {
                     return 0;
                 };
                 shared.raise();
-                Permits::give_back(slot);
+                shared.counter().give_back(slot);
                 1
             })
         });
         let done: u32 = others.map(|other| other.join().unwrap()).iter().sum();
         assert!(done >= 1);
-        let slot = shared.permits().take(3, 0).expect("it was given back");
+        let slot = shared
+            .permits()
+            .take(3, 0, For::All)
+            .expect("it was given back");
         // SAFETY: the permit is held.
         shared.data.with(|data| assert_eq!(unsafe { *data }, done));
-        Permits::give_back(slot);
+        shared.counter().give_back(slot);
     });
 }
 
@@ -103,17 +118,17 @@ fn loom_permit_is_one_persons_at_a_time() {
 fn loom_permit_that_is_always_there_is_found() {
     model(|| {
         let shared = Shared::new(2, 2);
-        let other = {
-            let shared = shared.clone();
-            thread::spawn(move || {
-                for from in [0, 1] {
-                    let slot = shared.permits().take(1, from).expect("two for two");
-                    Permits::give_back(slot);
-                }
-            })
-        };
-        let slot = shared.permits().take(2, 0).expect("two for two");
-        Permits::give_back(slot);
+        let other = beside(&shared, move |shared| {
+            for from in [0, 1] {
+                let slot = shared
+                    .permits()
+                    .take(1, from, For::All)
+                    .expect("two for two");
+                shared.counter().give_back(slot);
+            }
+        });
+        let slot = shared.permits().take(2, 0, For::All).expect("two for two");
+        shared.counter().give_back(slot);
         other.join().unwrap();
         assert_eq!(shared.permits().count(), 2);
     });
@@ -124,19 +139,16 @@ fn loom_permit_that_is_always_there_is_found() {
 fn loom_permit_of_the_dead_comes_back_once() {
     model(|| {
         let shared = Shared::new(1, 1);
-        shared.permits().take(1, 0).expect("the only one");
+        shared.permits().take(1, 0, For::All).expect("the only one");
         shared.raise();
-        let over = {
-            let shared = shared.clone();
-            thread::spawn(move || {
-                let slot = shared.permits().take_over(2, |owner| owner == 1);
-                slot.map(|_| shared.raise()).is_some()
-            })
-        };
+        let over = beside(&shared, move |shared| {
+            let slot = shared.permits().take_over(2, |owner| owner == 1);
+            slot.map(|_| shared.raise()).is_some()
+        });
         let repaired = shared.permits().repair(|owner| owner == 1);
         let taken = shared
             .permits()
-            .take(3, 0)
+            .take(3, 0, For::All)
             .map(|_| shared.raise())
             .is_some();
         let over = over.join().unwrap();
@@ -150,24 +162,24 @@ fn loom_permit_of_the_dead_comes_back_once() {
 fn loom_permit_forgotten_is_added_again() {
     model(|| {
         let shared = Shared::new(1, 1);
-        let slot = shared.permits().take(1, 0).expect("the only one");
-        let other = {
-            let shared = shared.clone();
-            thread::spawn(move || {
-                if !shared.permits().add() {
-                    return false;
-                }
-                assert!(!shared.permits().add(), "there is room for one");
-                shared.permits().take(2, 0).expect("it was added");
-                shared.raise();
-                true
-            })
-        };
+        let slot = shared.permits().take(1, 0, For::All).expect("the only one");
+        let other = beside(&shared, move |shared| {
+            if shared.permits().add(For::All).is_none() {
+                return false;
+            }
+            assert!(
+                !shared.permits().add(For::All).is_some(),
+                "there is room for one"
+            );
+            shared.permits().take(2, 0, For::All).expect("it was added");
+            shared.raise();
+            true
+        });
         shared.raise();
         Permits::forget(slot);
         if !other.join().unwrap() {
-            assert!(shared.permits().add());
-            shared.permits().take(2, 0).expect("it was added");
+            assert!(shared.permits().add(For::All).is_some());
+            shared.permits().take(2, 0, For::All).expect("it was added");
         }
     });
 }
@@ -177,14 +189,31 @@ fn loom_permit_forgotten_is_added_again() {
 fn loom_permit_wakes_who_sleeps_for_it() {
     model(|| {
         let shared = Shared::new(1, 1);
-        let others = [1, 2].map(|me| {
-            let shared = shared.clone();
-            thread::spawn(move || shared.cycle(me))
-        });
+        let others = [1, 2].map(|me| beside(&shared, move |shared| shared.cycle(me)));
         shared.cycle(3);
         for other in others {
             other.join().unwrap();
         }
+        assert_eq!(shared.permits().count(), 1);
+    });
+}
+
+/// One has waited for long and goes; what was reserved for it goes to who has come meanwhile.
+#[test]
+fn loom_permit_reserved_for_one_who_has_gone() {
+    model(|| {
+        let shared = Shared::new(1, 1);
+        let slot = shared.permits().take(1, 0, For::All).expect("the only one");
+        let other = beside(&shared, move |shared| shared.cycle(2));
+        let going = beside(&shared, move |shared| {
+            shared.available.prepare(FENCES);
+            shared.counter().mark(true);
+        });
+        shared.raise();
+        shared.give_back(slot);
+        other.join().unwrap();
+        going.join().unwrap();
+        shared.cycle(3);
         assert_eq!(shared.permits().count(), 1);
     });
 }
@@ -195,8 +224,7 @@ fn loom_permit_added_wakes_who_sleeps_for_it() {
     model(|| {
         let shared = Shared::new(2, 0);
         let others = [1, 2].map(|me| {
-            let shared = shared.clone();
-            thread::spawn(move || {
+            beside(&shared, move |shared| {
                 shared.acquire(me);
                 // SAFETY: nobody changes it any more, once there is a permit; loom checks it.
                 shared.data.with(|data| assert_eq!(unsafe { *data }, 1));
@@ -204,8 +232,9 @@ fn loom_permit_added_wakes_who_sleeps_for_it() {
         });
         shared.raise();
         for _ in 0..2 {
-            assert!(shared.permits().add());
-            shared.available.notify_one(FENCES);
+            let whom = shared.counter().next();
+            let slot = shared.permits().add(whom).expect("room for it");
+            shared.counter().announce(slot, whom);
         }
         for other in others {
             other.join().unwrap();
@@ -218,12 +247,9 @@ fn loom_permit_added_wakes_who_sleeps_for_it() {
 fn loom_permit_of_a_dead_holder_or_sleeper() {
     at_each_write(|victim| {
         let shared = Shared::new(1, 1);
-        let dying = {
-            let shared = shared.clone();
-            thread::spawn(move || {
-                victim.live(|| shared.cycle(1), || shared.bury(1));
-            })
-        };
+        let dying = beside(&shared, move |shared| {
+            victim.live(|| shared.cycle(1), || shared.bury(1));
+        });
         shared.cycle(2);
         dying.join().unwrap();
         shared.cycle(3);
@@ -237,19 +263,16 @@ fn loom_permit_of_a_dead_heir_or_collector() {
     for collects in [false, true] {
         at_each_write(move |victim| {
             let shared = Shared::new(1, 1);
-            shared.permits().take(1, 0).expect("the only one");
+            shared.permits().take(1, 0, For::All).expect("the only one");
             shared.raise();
             shared.bury(1);
-            let dying = {
-                let shared = shared.clone();
-                thread::spawn(move || {
-                    let work = || match collects {
-                        true => _ = shared.permits().repair(|member| member == 1),
-                        false => shared.cycle(2),
-                    };
-                    victim.live(work, || shared.bury(2));
-                })
-            };
+            let dying = beside(&shared, move |shared| {
+                let work = || match collects {
+                    true => _ = shared.permits().repair(|member| member == 1),
+                    false => shared.cycle(2),
+                };
+                victim.live(work, || shared.bury(2));
+            });
             shared.cycle(3);
             dying.join().unwrap();
             shared.cycle(4);
@@ -263,21 +286,17 @@ fn loom_permit_of_a_dead_heir_or_collector() {
 fn loom_permit_collected_passes_on_what_was_done() {
     model(|| {
         let shared = Shared::new(1, 1);
-        let dying = {
-            let shared = shared.clone();
-            thread::spawn(move || {
-                let slot = shared.permits().take(1, 0);
-                if slot.is_some() {
-                    shared.raise();
-                }
-                shared.deaths.add(1);
-            })
-        };
-        let collecting = {
-            let shared = shared.clone();
-            thread::spawn(move || shared.permits().repair(|member| shared.deaths.have(member)))
-        };
-        if shared.permits().take(2, 0).is_some() {
+        let dying = beside(&shared, move |shared| {
+            let slot = shared.permits().take(1, 0, For::All);
+            if slot.is_some() {
+                shared.raise();
+            }
+            shared.deaths.add(1);
+        });
+        let collecting = beside(&shared, move |shared| {
+            shared.permits().repair(|member| shared.deaths.have(member))
+        });
+        if shared.permits().take(2, 0, For::All).is_some() {
             shared.raise();
         }
         dying.join().unwrap();
@@ -291,21 +310,18 @@ fn loom_permit_collected_passes_on_what_was_done() {
 fn loom_permit_of_a_new_member_with_a_dead_ones_number() {
     model(|| {
         let shared = Shared::new(1, 1);
-        shared.permits().take(1, 0).expect("the only one");
+        shared.permits().take(1, 0, For::All).expect("the only one");
         shared.bury(1);
         shared.deaths.add(3);
-        let slow = {
-            let shared = shared.clone();
-            thread::spawn(move || {
-                let over = shared
-                    .permits()
-                    .take_over(2, |member| shared.deaths.have(member));
-                if let Some(slot) = over {
-                    shared.raise();
-                    shared.give_back(slot);
-                }
-            })
-        };
+        let slow = beside(&shared, move |shared| {
+            let over = shared
+                .permits()
+                .take_over(2, |member| shared.deaths.have(member));
+            if let Some(slot) = over {
+                shared.raise();
+                shared.give_back(slot);
+            }
+        });
         shared.deaths.remove(3);
         let over = shared.permits().take_over(3, |member| member == 1);
         if let Some(slot) = over {
@@ -313,7 +329,7 @@ fn loom_permit_of_a_new_member_with_a_dead_ones_number() {
             shared.give_back(slot);
         }
         shared.deaths.remove(1);
-        if let Some(slot) = shared.permits().take(1, 0) {
+        if let Some(slot) = shared.permits().take(1, 0, For::All) {
             shared.raise();
             shared.give_back(slot);
         }

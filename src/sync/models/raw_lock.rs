@@ -190,22 +190,29 @@ fn loom_lock_left_locked_is_handed_on() {
     });
 }
 
-/// Who left it locked dies, before it is released or after: the next one is told of it, or it was released. One collects meanwhile.
+/// Who left it locked dies before it is released, or meanwhile: nobody releases it then, or it was released before. One collects
+/// meanwhile.
 #[test]
 fn loom_lock_left_locked_by_the_dead() {
-    model(|| {
-        let [a, b, c] = members();
-        a.lock();
-        a.raise();
-        a.shared.lock.forget();
-        let releasing = thread::spawn(move || b.shared.lock.release_forgotten(&b));
-        a.die();
-        let collected = c.shared.lock.repair(|member| member == 1, FENCES);
-        let released = releasing.join().unwrap();
-        assert!(!(released && collected));
-        let told = settled(&c, 1);
-        assert_eq!(told == Taken::OwnerDied, !released);
-    });
+    for dies_first in [false, true] {
+        model(move || {
+            let [a, b, c] = members();
+            a.lock();
+            a.raise();
+            a.shared.lock.forget();
+            if dies_first {
+                a.die();
+            }
+            let releasing = thread::spawn(move || b.shared.lock.release_forgotten(&b));
+            if !dies_first {
+                a.die();
+            }
+            c.shared.lock.repair(|member| member == 1, FENCES);
+            let released = releasing.join().unwrap();
+            assert!(!(released && dies_first));
+            assert_eq!(settled(&c, 1) == Taken::OwnerDied, !released);
+        });
+    }
 }
 
 /// Whoever collects what the dead left wakes those who sleep, long before their time is over.
@@ -278,6 +285,23 @@ fn loom_lock_repaired_while_others_take_it_over() {
         c.raise();
         c.shared.lock.unlock(FENCES);
         assert_eq!(other.join().unwrap(), Taken::OwnerDied);
+    });
+}
+
+/// One has waited for long and goes; the lock that is reserved for it goes to who has come meanwhile.
+#[test]
+fn loom_lock_reserved_for_one_who_has_gone() {
+    model(|| {
+        let [a, b, c] = members();
+        a.lock();
+        let other = thread::spawn(move || b.count());
+        let going = thread::spawn(move || c.shared.lock.long_for(FENCES));
+        a.raise();
+        a.shared.lock.unlock(FENCES);
+        other.join().unwrap();
+        going.join().unwrap();
+        a.count();
+        assert_eq!(settled(&a, 3), Taken::Sound);
     });
 }
 

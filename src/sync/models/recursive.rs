@@ -1,6 +1,6 @@
 //! Models of a lock that its holder can take again: how often it has is nobody else's business, also after a death.
 
-use super::parties::{Deaths, FENCES, Member, at_each_write, model};
+use super::parties::{Deaths, FENCES, Member, at_each_write, beside, model};
 use crate::arena::MemberId;
 use crate::os::clock::Deadline;
 use crate::sync::owner::Owners;
@@ -9,7 +9,6 @@ use crate::sync::recursive::Recursive;
 use crate::sync::wait::Patience;
 use loom::cell::UnsafeCell;
 use loom::sync::Arc;
-use loom::thread;
 
 struct Shared {
     lock: Recursive,
@@ -62,10 +61,7 @@ impl Shared {
 fn loom_recursive_lock_is_one_members_until_the_last() {
     model(|| {
         let shared = Shared::new();
-        let other = {
-            let shared = shared.clone();
-            thread::spawn(move || shared.raise_twice(2))
-        };
+        let other = beside(&shared, move |shared| shared.raise_twice(2));
         shared.raise_twice(1);
         other.join().unwrap();
         // SAFETY: nobody else is left.
@@ -79,13 +75,10 @@ fn loom_recursive_lock_is_one_members_until_the_last() {
 fn loom_recursive_lock_given_up_for_a_while() {
     model(|| {
         let shared = Shared::new();
-        let other = {
-            let shared = shared.clone();
-            thread::spawn(move || {
-                assert!(!shared.lock.release_kept(&shared.member(2)), "not its own");
-                shared.raise_twice(2);
-            })
-        };
+        let other = beside(&shared, move |shared| {
+            assert!(!shared.lock.release_kept(&shared.member(2)), "not its own");
+            shared.raise_twice(2);
+        });
         let (me, lock) = (shared.member(1), &shared.lock);
         (0..3).for_each(|_| _ = shared.lock(&me));
         lock.keep_once();
@@ -107,26 +100,23 @@ fn loom_recursive_lock_given_up_for_a_while() {
 fn loom_recursive_lock_of_the_dead() {
     at_each_write(|victim| {
         let shared = Shared::new();
-        let dying = {
-            let shared = shared.clone();
-            thread::spawn(move || {
-                let bury = || {
-                    shared.deaths.add(1);
-                    shared.lock.raw.expire();
-                };
-                let work = || {
-                    let me = shared.member(1);
-                    shared.lock(&me);
-                    shared.lock(&me);
-                    shared.lock.keep_once();
-                    shared.raise();
-                    assert!(shared.lock.release_kept(&me));
-                    shared.raise();
-                    shared.lock.unlock_once(FENCES);
-                };
-                victim.live(work, bury).is_none()
-            })
-        };
+        let dying = beside(&shared, move |shared| {
+            let bury = || {
+                shared.deaths.add(1);
+                shared.lock.raw.expire();
+            };
+            let work = || {
+                let me = shared.member(1);
+                shared.lock(&me);
+                shared.lock(&me);
+                shared.lock.keep_once();
+                shared.raise();
+                assert!(shared.lock.release_kept(&me));
+                shared.raise();
+                shared.lock.unlock_once(FENCES);
+            };
+            victim.live(work, bury).is_none()
+        });
         let me = shared.member(2);
         let taken = shared.lock(&me);
         shared.raise();
