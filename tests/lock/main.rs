@@ -4,13 +4,13 @@
 #![allow(unsafe_code, reason = "to stop, signal and kill processes")]
 
 mod deaths;
-mod storm;
+mod fairness;
 mod waits;
 
 use std::sync::OnceLock;
 use std::sync::mpsc::{self, RecvTimeoutError};
 use std::thread;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use multiprocess::{
     Array, Barrier, BarrierError, BoundedSemaphore, Condition, Error, Event, ExitCode, Lock,
@@ -19,6 +19,8 @@ use multiprocess::{
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 
+use deaths::{fell, state_of};
+
 /// Nothing here takes this long.
 const LONG: Duration = Duration::from_secs(100);
 
@@ -26,14 +28,10 @@ const LONG: Duration = Duration::from_secs(100);
 struct Watch(#[allow(dead_code)] mpsc::Sender<()>);
 
 fn watch() -> Watch {
-    watch_for(LONG)
-}
-
-fn watch_for(patience: Duration) -> Watch {
     let (sender, receiver) = mpsc::channel();
     let test = thread::current().name().unwrap_or("?").to_string();
     thread::spawn(move || {
-        if receiver.recv_timeout(patience) == Err(RecvTimeoutError::Timeout) {
+        if receiver.recv_timeout(LONG) == Err(RecvTimeoutError::Timeout) {
             eprintln!("{test} hangs");
             std::process::abort();
         }
@@ -300,29 +298,43 @@ fn dead_waiters_delay_nobody() {
             _ => drop(permits.acquire().unwrap()),
         }
     }
-    let all: All = (
-        Event::new().unwrap(),
-        Lock::new(()).unwrap(),
-        Condition::new().unwrap(),
-        Barrier::new(2).unwrap(),
-        Semaphore::new(0).unwrap(),
-    );
-    for which in 0..4 {
-        let waiter = start(wait, (all.clone(), which));
-        thread::sleep(Duration::from_millis(50));
-        kill(waiter);
+    for reaped in [false, true] {
+        let all: All = (
+            Event::new().unwrap(),
+            Lock::new(()).unwrap(),
+            Condition::new().unwrap(),
+            Barrier::new(2).unwrap(),
+            Semaphore::new(0).unwrap(),
+        );
+        let waiting = |count: u32| format!("{:?}", all.2).contains(&format!("waiting: {count},"));
+        let dead = [0, 1, 2, 3].map(|which| start(wait, (all.clone(), which)));
+        until(|| waiting(1) && all.3.waiting() == 1);
+        for waiter in &dead {
+            until(|| state_of(waiter.pid()) == 'S');
+            fell(waiter);
+            if reaped {
+                waiter.wait();
+            }
+        }
+        // Each of these comes after a dead one, and has what was done once.
+        let living = [0, 1, 3].map(|which| start(wait, (all.clone(), which)));
+        until(|| waiting(if reaped { 1 } else { 2 }));
+        all.0.set();
+        all.2.notify_one();
+        all.4.release().unwrap();
+        for waiter in living {
+            waiter.join().unwrap();
+        }
+        // Who comes as the last before the death is noticed has met the dead one.
+        let met = all.3.wait();
+        assert!(met == Err(BarrierError::Broken) || !reaped && met == Ok(1));
+        all.3.reset();
+        for waiter in &dead {
+            waiter.wait();
+        }
+        assert_eq!(all.3.waiting(), 0);
+        assert_eq!(all.4.value(), 1);
     }
-    let begin = Instant::now();
-    all.0.set();
-    all.2.notify_one();
-    all.2.notify_all();
-    all.4.release().unwrap();
-    assert!(begin.elapsed() < LONG);
-    assert!(all.0.wait());
-    drop(all.4.acquire().unwrap());
-    assert_eq!(all.3.wait(), Err(BarrierError::Broken));
-    all.3.reset();
-    assert_eq!(all.3.waiting(), 0);
 }
 
 /// The one that was notified is killed before it can take note of it: another one has it.

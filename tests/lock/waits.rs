@@ -12,6 +12,7 @@ use multiprocess::{
 };
 use zerocopy::{FromBytes, Immutable, IntoBytes};
 
+use crate::deaths::state_of;
 use crate::{LONG, kill, signal, start, until, watch};
 
 const SOON: Duration = Duration::from_millis(30);
@@ -36,12 +37,6 @@ fn set_and_cleared_while_the_waiter_could_not_look() {
     assert!(!event.is_set());
     signal(&waiter, libc::SIGCONT);
     assert!(waiter.join().unwrap());
-}
-
-fn state_of(pid: u32) -> char {
-    let stat = std::fs::read_to_string(format!("/proc/{pid}/stat")).unwrap();
-    let (_, rest) = stat.rsplit_once(") ").unwrap();
-    rest.chars().next().unwrap()
 }
 
 extern "C" fn nothing(_: i32) {}
