@@ -12,6 +12,7 @@ cargo run --release --example frames
 for name in tickets karaoke traffic_light shared_counter prefix_sums; do
   cargo run --release --example "$name"
 done
+cargo run --release --example tickets -- --kill
 cargo run --release --example tickets -- --rush
 cargo run --release --example requests -- "6 * 7" "1 / 0" "2 + 2"
 cargo run --release --example echo

@@ -1,48 +1,62 @@
-//! Tickets sold by many processes from one file that holds how many are left. With a lock each is sold once; without one the
-//! buyers read the same number and sell the same ticket.
+//! Tickets sold by many processes from one file that says how many are left and who has bought. With a lock each is sold once;
+//! without one the buyers read the same file and buy the same ticket.
 //!
 //! ```sh
 //! cargo run --release --example tickets            # with the lock
+//! cargo run --release --example tickets -- --kill  # and some buyers are killed on the way
 //! cargo run --release --example tickets -- --rush  # without
 //! ```
 
-#![allow(clippy::disallowed_types)] // no models here, so plain atomics
-
-use multiprocess::{Array, Lock, LockError, spawn};
+use multiprocess::{JoinError, Lock, LockError, Process, spawn};
 use std::error::Error;
 use std::fs;
+use std::io;
 use std::path::{Path, PathBuf};
-use std::sync::atomic::{AtomicU32, Ordering::Relaxed};
 use std::thread;
 use std::time::Duration;
 
 const TICKETS: usize = 10;
 const BUYERS: usize = 20;
 
-/// `{"left": 10}`.
-fn left(file: &Path) -> usize {
-    let text = fs::read_to_string(file).unwrap_or_default();
-    let digits = text.chars().filter(char::is_ascii_digit);
-    digits.collect::<String>().parse().unwrap_or(0)
+/// `{"left": 8, "buyers": [4711, 4712]}`: their pids, in the order in which they have bought.
+fn buyers(file: &Path) -> io::Result<Vec<u32>> {
+    let text = fs::read_to_string(file)?;
+    let list = text.split(['[', ']']).nth(1).unwrap_or_default();
+    let pids = list.split(',').filter_map(|pid| pid.trim().parse().ok());
+    Ok(pids.collect())
 }
 
-fn buy(file: &Path, sold: &Array<AtomicU32>) {
-    let count = left(file);
-    if count == 0 {
-        return;
+/// The sale is one step: until the new file has the old one's name nothing is sold, and from then on it is, with who has bought.
+fn write(file: &Path, buyers: &[u32]) -> io::Result<()> {
+    let left = TICKETS - buyers.len();
+    let new = file.with_extension(std::process::id().to_string());
+    fs::write(
+        &new,
+        format!("{{\"left\": {left}, \"buyers\": {buyers:?}}}\n"),
+    )?;
+    fs::rename(new, file)
+}
+
+/// The number of the ticket, if there was one left.
+fn buy(file: &Path) -> io::Result<Option<usize>> {
+    let mut buyers = buyers(file)?;
+    let number = buyers.len();
+    if number == TICKETS {
+        return Ok(None);
     }
     // The way to the booking office takes a moment.
     thread::sleep(Duration::from_millis(2));
-    sold.as_atomics()[count - 1].fetch_add(1, Relaxed);
-    let _ = fs::write(file, format!("{{\"left\": {}}}\n", count - 1));
+    buyers.push(std::process::id());
+    write(file, &buyers)?;
+    Ok(Some(number))
 }
 
-type Buyer = (Option<Lock>, PathBuf, Array<AtomicU32>);
+type Buyer = (Option<Lock>, PathBuf);
 
-fn buyer((lock, file, sold): Buyer) {
+fn buyer((lock, file): Buyer) -> Option<usize> {
     let _guard = match lock.as_ref().map(Lock::lock) {
         Some(Ok(guard)) => Some(guard),
-        // One was killed at the counter: here the file is right whatever he did last.
+        // One was killed at the counter: the file is as before the sale or as after it.
         Some(Err(LockError::OwnerDied(guard))) => {
             guard.mark_consistent();
             Some(guard)
@@ -50,28 +64,50 @@ fn buyer((lock, file, sold): Buyer) {
         Some(Err(error)) => panic!("{error}"),
         None => None,
     };
-    buy(&file, &sold);
+    buy(&file).expect("the file")
 }
 
 fn main() -> Result<(), Box<dyn Error>> {
-    let rush = std::env::args().any(|argument| argument == "--rush");
+    let wants = |option: &str| std::env::args().any(|argument| argument == option);
+    let (rush, kill) = (wants("--rush"), wants("--kill"));
     let lock = if rush { None } else { Some(Lock::new(())?) };
-    let sold = Array::<AtomicU32>::zeroed(TICKETS)?;
-    let file = std::env::temp_dir().join(format!("tickets-{}.json", std::process::id()));
-    fs::write(&file, format!("{{\"left\": {TICKETS}}}\n"))?;
-    let buyers: Result<Vec<_>, _> = (0..BUYERS)
-        .map(|_| spawn(buyer, (lock.clone(), file.clone(), sold.clone())))
+    let folder = std::env::temp_dir().join(format!("tickets-{}", std::process::id()));
+    fs::create_dir(&folder)?;
+    let file = folder.join("tickets.json");
+    write(&file, &[])?;
+    let people: Result<Vec<Process<_>>, _> = (0..BUYERS)
+        .map(|_| spawn(buyer, (lock.clone(), file.clone())))
         .collect();
-    for buyer in buyers? {
-        buyer.join()?;
+    let people = people?;
+    if kill {
+        for person in people.iter().step_by(3) {
+            thread::sleep(Duration::from_micros(1700));
+            person.kill()?;
+        }
     }
-    let times: Vec<u32> = sold.as_atomics().iter().map(|n| n.load(Relaxed)).collect();
-    println!("each ticket was sold so many times: {times:?}");
-    println!("left in the file: {}", left(&file));
-    fs::remove_file(&file)?;
-    assert!(
-        rush || times.iter().all(|&n| n == 1),
-        "sold twice under a lock"
-    );
+    let mut sold = [0; TICKETS];
+    let mut tickets = Vec::new();
+    for person in people {
+        let pid = person.pid();
+        match person.join() {
+            Ok(Some(number)) => {
+                sold[number] += 1;
+                tickets.push((pid, number));
+            }
+            Ok(None) => {}
+            Err(JoinError::Signaled(_)) if kill => {}
+            Err(error) => return Err(error.into()),
+        }
+    }
+    let buyers = buyers(&file)?;
+    fs::remove_dir_all(&folder)?;
+    println!("so many say that they have the ticket: {sold:?}");
+    println!("the file says who bought: {buyers:?}");
+    if !rush {
+        assert!(sold.iter().all(|&n| n <= 1), "sold twice under a lock");
+        let known = |&(pid, number): &(u32, usize)| buyers.get(number) == Some(&pid);
+        assert!(tickets.iter().all(known), "the file knows nothing of it");
+        assert!(kill || tickets.len() == TICKETS, "not all were sold");
+    }
     Ok(())
 }
