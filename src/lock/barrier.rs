@@ -18,7 +18,8 @@ use std::time::Duration;
 /// A handle is cheap to clone, and can be an argument of a process or part of a message. When a party's time is over, somebody
 /// calls [`abort`](Self::abort), or a process dies inside a wait, the barrier is broken: all who wait and all who come are told so,
 /// until somebody calls [`reset`](Self::reset). A death is noticed within 100 ms; who comes as the last one before that has met the dead
-/// one. A process that dies before it comes, or after the parties have met, breaks nothing.
+/// one. A process that dies before it comes, or after the parties have met, breaks nothing. A party that runs so slowly, or is stopped
+/// for so long, that the barrier was reset more than 16 times between the meeting and its own next look is told that it was broken.
 ///
 /// ```
 /// use multiprocess::{Array, Barrier, spawn};
@@ -111,7 +112,8 @@ impl Barrier {
         self.wait_until(Deadline::from(timeout), || {})
     }
 
-    /// The same as [`wait`](Self::wait); the last to come calls `f` before anybody goes on.
+    /// The same as [`wait`](Self::wait); the last to come calls `f` before anybody goes on. `f` must not wait at this barrier: its
+    /// caller has a place already, and would wait for itself.
     ///
     /// # Errors
     /// As [`wait`](Self::wait).

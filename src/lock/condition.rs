@@ -83,7 +83,8 @@ impl sealed::Suspend for RLockGuard<'_> {
 /// Why a wait did not end as it should. The guard is inside, with the lock.
 #[non_exhaustive]
 pub enum WaitError<G> {
-    /// The wait is over, but a process died while it held the lock: see [`LockError::OwnerDied`](crate::LockError::OwnerDied).
+    /// The wait is over, but a process died while it held the lock: see [`LockError::OwnerDied`](crate::LockError::OwnerDied). Whether there
+    /// was a notification or the time was over it does not say; a notification is used up. Look at what you wait for.
     OwnerDied(G),
     /// No shared memory left to enter another waiter: nothing was waited for.
     NoMemory(G),

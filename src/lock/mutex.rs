@@ -36,7 +36,8 @@ use zerocopy::{FromBytes, IntoBytes};
 /// multiprocess::Lock::new(true); // see `Bool`
 /// ```
 ///
-/// It is not fair: who comes by may take it before those who sleep.
+/// Who comes by may take it before those who sleep, until one of these has waited for a millisecond: then it is released for sleepers
+/// alone, and who comes stands back for them, 10 ms at most. So nobody starves; in turn nobody is served either.
 ///
 /// ```
 /// use multiprocess::{Lock, LockError, spawn};
@@ -88,6 +89,7 @@ impl<T> fmt::Debug for Lock<T> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let mut f = f.debug_struct("Lock");
         self.inner.local().describe(&mut f);
+        self.inner.local().describe_left(&mut f);
         f.finish_non_exhaustive()
     }
 }

@@ -185,7 +185,13 @@ impl LocalLock {
             None => {}
         }
         f.field("owner_died", &word.has_died());
-        f.field("left_locked", &word.is_forgotten());
+    }
+
+    /// Writes whether its holder left it locked, where that is possible.
+    pub(crate) fn describe_left(&self, f: &mut fmt::DebugStruct<'_, '_>) {
+        if self.arena().check().is_ok() {
+            f.field("left_locked", &self.raw().load().is_forgotten());
+        }
     }
 }
 

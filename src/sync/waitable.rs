@@ -6,6 +6,7 @@
 
 use super::EventCount;
 use crate::arena::{Arena, Block};
+use crate::error::Error;
 use crate::os::clock::Deadline;
 use crate::os::poll;
 use crate::primitive::{self, FutexWord};
@@ -109,8 +110,7 @@ impl<'a> Source<'a> {
     fn is_ready(&self, slow: bool) -> bool {
         match &self.0 {
             Kind::Events(_, looks) => (looks.ready)(slow),
-            Kind::Fd(_) => false,
-            Kind::Foreign => true,
+            Kind::Fd(_) | Kind::Foreign => false,
         }
     }
 
@@ -167,10 +167,17 @@ impl<'a> Source<'a> {
 /// ```
 ///
 /// # Errors
-/// What the system says about descriptors and threads that it has none left of.
+/// [`Error::ForeignFork`] when something of the family is among these in a process that is no member of it. What the system says about
+/// descriptors and threads that it has none left of.
 pub fn wait(items: &[&dyn Waitable], timeout: Option<Duration>) -> io::Result<Vec<usize>> {
     let deadline = Deadline::from(timeout);
     let sources: Vec<Source<'_>> = items.iter().map(|item| item.source()).collect();
+    if sources
+        .iter()
+        .any(|source| matches!(source.0, Kind::Foreign))
+    {
+        return Err(Error::ForeignFork.into());
+    }
     wait_for(&sources, deadline, primitive::wait_any)
 }
 

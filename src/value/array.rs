@@ -11,6 +11,7 @@ use serde::{Deserialize, Deserializer, Serialize, Serializer};
 use std::fmt;
 use std::io;
 use std::ops::{Deref, DerefMut};
+use std::time::Duration;
 use zerocopy::{FromBytes, Immutable, IntoBytes};
 
 /// A row of values that processes share, behind one lock; atomic integers can be used without it.
@@ -112,13 +113,41 @@ impl<T> Array<T> {
     #[doc(alias = "get_lock")]
     #[inline]
     pub fn lock(&self) -> Result<ArrayGuard<'_, T>, LockError<ArrayGuard<'_, T>>> {
+        self.lock_until(Deadline::NEVER, LockError::TimedOut)
+    }
+
+    /// Takes the lock of the whole row if nobody holds it, or only a dead process does.
+    ///
+    /// # Errors
+    /// As [`lock`](Self::lock), and [`LockError::WouldBlock`].
+    pub fn try_lock(&self) -> Result<ArrayGuard<'_, T>, LockError<ArrayGuard<'_, T>>> {
+        self.lock_until(Deadline::NOW, LockError::WouldBlock)
+    }
+
+    /// Takes the lock of the whole row; waits for it, `timeout` at most. One that the clock cannot hold is for ever, zero means one try.
+    ///
+    /// # Errors
+    /// As [`lock`](Self::lock), and [`LockError::TimedOut`].
+    pub fn lock_timeout(
+        &self,
+        timeout: Duration,
+    ) -> Result<ArrayGuard<'_, T>, LockError<ArrayGuard<'_, T>>> {
+        self.lock_until(Deadline::from(timeout), LockError::TimedOut)
+    }
+
+    #[inline]
+    fn lock_until<'a>(
+        &'a self,
+        deadline: Deadline,
+        late: LockError<ArrayGuard<'a, T>>,
+    ) -> Result<ArrayGuard<'a, T>, LockError<ArrayGuard<'a, T>>> {
         if self.inner.local().arena().check().is_err() {
             return Err(LockError::ForeignFork);
         }
-        match self.inner.lock(Deadline::NEVER) {
+        match self.inner.lock(deadline) {
             Ok((Taken::Sound, data)) => Ok(ArrayGuard { data }),
             Ok((Taken::OwnerDied, data)) => Err(LockError::OwnerDied(ArrayGuard { data })),
-            Err(why) => Err(refused(why)),
+            Err(why) => Err(refused(why, late)),
         }
     }
 

@@ -23,9 +23,9 @@ pub(crate) static ARRAY_KIND: LockKind = LockKind {
 };
 
 #[cold]
-fn refused<G>(refused: Refused) -> LockError<G> {
+fn refused<G>(refused: Refused, late: LockError<G>) -> LockError<G> {
     match refused {
-        Refused::NotNow => LockError::TimedOut,
+        Refused::NotNow => late,
         Refused::Deadlock => LockError::Deadlock,
     }
 }

@@ -11,6 +11,7 @@ use serde::{Deserialize, Deserializer, Serialize, Serializer};
 use std::fmt;
 use std::io;
 use std::ops::{Deref, DerefMut};
+use std::time::Duration;
 use zerocopy::{FromBytes, Immutable, IntoBytes};
 
 /// A value that processes share, behind a lock; atomic integers can be used without it.
@@ -96,13 +97,41 @@ impl<T> Value<T> {
     #[doc(alias = "get_lock")]
     #[inline]
     pub fn lock(&self) -> Result<ValueGuard<'_, T>, LockError<ValueGuard<'_, T>>> {
+        self.lock_until(Deadline::NEVER, LockError::TimedOut)
+    }
+
+    /// Takes the lock if nobody holds it, or only a dead process does.
+    ///
+    /// # Errors
+    /// As [`lock`](Self::lock), and [`LockError::WouldBlock`].
+    pub fn try_lock(&self) -> Result<ValueGuard<'_, T>, LockError<ValueGuard<'_, T>>> {
+        self.lock_until(Deadline::NOW, LockError::WouldBlock)
+    }
+
+    /// Takes the lock; waits for it, `timeout` at most. One that the clock cannot hold is for ever, zero means one try.
+    ///
+    /// # Errors
+    /// As [`lock`](Self::lock), and [`LockError::TimedOut`].
+    pub fn lock_timeout(
+        &self,
+        timeout: Duration,
+    ) -> Result<ValueGuard<'_, T>, LockError<ValueGuard<'_, T>>> {
+        self.lock_until(Deadline::from(timeout), LockError::TimedOut)
+    }
+
+    #[inline]
+    fn lock_until<'a>(
+        &'a self,
+        deadline: Deadline,
+        late: LockError<ValueGuard<'a, T>>,
+    ) -> Result<ValueGuard<'a, T>, LockError<ValueGuard<'a, T>>> {
         if self.inner.local().arena().check().is_err() {
             return Err(LockError::ForeignFork);
         }
-        match self.inner.lock_one(Deadline::NEVER) {
+        match self.inner.lock_one(deadline) {
             Ok((Taken::Sound, data)) => Ok(ValueGuard { data }),
             Ok((Taken::OwnerDied, data)) => Err(LockError::OwnerDied(ValueGuard { data })),
-            Err(why) => Err(refused(why)),
+            Err(why) => Err(refused(why, late)),
         }
     }
 

@@ -6,6 +6,9 @@ use crate::{Array, Bool, Error, ItemError, LockError, Value, codec};
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::atomic::Ordering::Relaxed;
 use std::thread;
+use std::time::Duration;
+
+const SOON: Duration = Duration::from_millis(20);
 
 fn arena() -> Arena {
     Arena::heap(256, crate::KINDS).unwrap()
@@ -156,4 +159,24 @@ fn they_show_their_state() {
     let guard = value.lock().unwrap();
     assert!(format!("{value:?}").contains(&std::process::id().to_string()));
     assert_eq!(format!("{guard:?}"), "3");
+}
+
+#[test]
+fn a_guard_that_is_not_to_be_had() {
+    let arena = arena();
+    let value = Value::new_in(&arena, 1_u32).unwrap();
+    let array = Array::from_slice_in(&arena, &[1_u32]).unwrap();
+    *value.try_lock().unwrap() += 1;
+    array.lock_timeout(SOON).unwrap()[0] += 1;
+    let guards = (value.lock().unwrap(), array.lock().unwrap());
+    assert!(matches!(value.try_lock(), Err(LockError::Deadlock)));
+    thread::scope(|scope| {
+        scope.spawn(|| {
+            assert!(matches!(value.try_lock(), Err(LockError::WouldBlock)));
+            assert!(matches!(value.lock_timeout(SOON), Err(LockError::TimedOut)));
+            assert!(matches!(array.try_lock(), Err(LockError::WouldBlock)));
+            assert!(matches!(array.lock_timeout(SOON), Err(LockError::TimedOut)));
+        });
+    });
+    assert_eq!((*guards.0, guards.1[0]), (2, 2));
 }

@@ -144,6 +144,10 @@ pub fn a_foreign_fork_holds_nothing() {
         assert_eq!((barrier.waiting(), barrier.is_broken()), (0, false));
         barrier.abort();
         barrier.reset();
+        assert!(matches!(value.try_lock(), Err(LockError::ForeignFork)));
+        assert!(array.lock_timeout(LONG).is_err());
+        let told = multiprocess::wait(&[&event], None).unwrap_err();
+        assert_eq!(Error::from_io(&told), Some(Error::ForeignFork));
         assert!(matches!(value.get(), Err(LockError::ForeignFork)));
         assert!(matches!(value.set(2), Err(LockError::ForeignFork)));
         assert!(matches!(value.update(|_| ()), Err(LockError::ForeignFork)));

@@ -80,6 +80,11 @@ fn an_rlock_is_no_lock() {
     let same: RLock = codec::decode_parcel(&arena, &parcel, Vec::new()).unwrap();
     let guard = lock.lock().unwrap();
     assert!(same.is_locked());
-    assert!(format!("{same:?}").contains(&std::process::id().to_string()));
+    let text = format!("{same:?}");
+    assert!(text.contains(&std::process::id().to_string()));
+    assert!(
+        !text.contains("left_locked"),
+        "it is never anybody's: {text}"
+    );
     assert_eq!(format!("{guard:?}"), "RLockGuard");
 }
