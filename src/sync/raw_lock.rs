@@ -148,10 +148,11 @@ impl RawLock {
         self.announce(SOME | LONG, fences);
     }
 
-    /// In a model: what somebody does for the lock who dies when he is woken.
+    /// In a model: what somebody does for the lock who dies when he is woken, perhaps after a long wait.
     #[cfg(all(test, loom))]
-    pub(crate) fn sleep_once(&self, fences: Fences) {
-        let key = self.announce(SOME, fences);
+    pub(crate) fn sleep_once(&self, is_long: bool, fences: Fences) {
+        let sleepers = if is_long { SOME | LONG } else { SOME };
+        let key = self.announce(sleepers, fences);
         if !self.load().is_free() {
             self.sleepers.wait(key, SLICE);
         }
@@ -269,8 +270,9 @@ impl RawLock {
                 }
             };
             if taken.is_some() && (turn.has_slept() || slow) {
-                // Others may sleep still; whoever releases it is this one.
-                self.sleepers.word().store(SOME, Relaxed);
+                // Others may sleep still; whoever releases it is this one. A swap, as a store between others' read-modify-writes could
+                // be taken for one before them.
+                self.sleepers.word().swap(SOME, Relaxed);
             }
             if let Some(taken) = taken {
                 return Ok(taken);
@@ -405,7 +407,7 @@ impl RawLock {
         // (S), before the word is set: who sets it later sees the lock free.
         fences.light();
         // Who was about to sleep sees another word; who finds the lock held says again that it sleeps.
-        self.sleepers.word().store(NONE, Relaxed);
+        self.sleepers.word().swap(NONE, Relaxed);
         self.sleepers.wake(u32::MAX);
         repaired
     }

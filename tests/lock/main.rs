@@ -288,12 +288,16 @@ fn permits_of_the_dead_come_back() {
 #[test]
 fn dead_waiters_delay_nobody() {
     let _watch = watch();
-    type All = (Event, Lock, Condition, Barrier, Semaphore);
+    type All = (Event, Lock<u32>, Condition, Barrier, Semaphore);
     fn wait((all, which): (All, u32)) {
         let (event, lock, condition, barrier, permits) = all;
         match which {
             0 => assert!(event.wait()),
-            1 => drop(condition.wait(lock.lock().unwrap()).unwrap()),
+            1 => {
+                let mut entered = lock.lock().unwrap();
+                *entered += 1;
+                drop(condition.wait(entered).unwrap());
+            }
             2 => _ = barrier.wait(),
             _ => drop(permits.acquire().unwrap()),
         }
@@ -301,14 +305,15 @@ fn dead_waiters_delay_nobody() {
     for reaped in [false, true] {
         let all: All = (
             Event::new().unwrap(),
-            Lock::new(()).unwrap(),
+            Lock::new(0).unwrap(),
             Condition::new().unwrap(),
             Barrier::new(2).unwrap(),
             Semaphore::new(0).unwrap(),
         );
-        let waiting = |count: u32| format!("{:?}", all.2).contains(&format!("waiting: {count},"));
+        // Under the lock, with which one waits as soon as it is free.
+        let entered = || *all.1.lock().unwrap();
         let dead = [0, 1, 2, 3].map(|which| start(wait, (all.clone(), which)));
-        until(|| waiting(1) && all.3.waiting() == 1);
+        until(|| entered() == 1 && all.3.waiting() == 1);
         for waiter in &dead {
             until(|| state_of(waiter.pid()) == 'S');
             fell(waiter);
@@ -318,7 +323,7 @@ fn dead_waiters_delay_nobody() {
         }
         // Each of these comes after a dead one, and has what was done once.
         let living = [0, 1, 3].map(|which| start(wait, (all.clone(), which)));
-        until(|| waiting(if reaped { 1 } else { 2 }));
+        until(|| entered() == 2);
         all.0.set();
         all.2.notify_one();
         all.4.release().unwrap();

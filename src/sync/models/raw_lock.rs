@@ -305,23 +305,25 @@ fn loom_lock_reserved_for_one_who_has_gone() {
     });
 }
 
-/// The one that was woken dies before it takes the lock: the other sleeper finds it free after its time.
+/// The one that was woken dies before it takes the lock, which may be reserved for it: the other one finds it free after its time.
 #[test]
 fn loom_lock_wake_up_of_a_dead_member_is_not_missed() {
-    model(|| {
-        let [a, b, c] = members();
-        a.lock();
-        let other = thread::spawn(move || b.count());
-        let dying = thread::spawn(move || {
-            c.shared.lock.sleep_once(FENCES);
-            c.die();
+    for is_long in [false, true] {
+        model(move || {
+            let [a, b, c] = members();
+            a.lock();
+            let other = thread::spawn(move || b.count());
+            let dying = thread::spawn(move || {
+                c.shared.lock.sleep_once(is_long, FENCES);
+                c.die();
+            });
+            a.raise();
+            a.shared.lock.unlock(FENCES);
+            dying.join().unwrap();
+            other.join().unwrap();
+            assert_eq!(settled(&a, 2), Taken::Sound);
         });
-        a.raise();
-        a.shared.lock.unlock(FENCES);
-        dying.join().unwrap();
-        other.join().unwrap();
-        assert_eq!(settled(&a, 2), Taken::Sound);
-    });
+    }
 }
 
 /// Killed anywhere from before it wants the lock until after it has released it. Two others have it then, and the first of
