@@ -270,8 +270,8 @@ impl RawLock {
                 }
             };
             if taken.is_some() && (turn.has_slept() || slow) {
-                // Others may sleep still; whoever releases it is this one. A swap, as a store between others' read-modify-writes could
-                // be taken for one before them.
+                // Others may sleep still; whoever releases it is this one. A swap, like all changes of this word: in the models a store
+                // among read-modify-writes has no place in their order.
                 self.sleepers.word().swap(SOME, Relaxed);
             }
             if let Some(taken) = taken {
