@@ -39,7 +39,7 @@ impl Side {
     }
 
     fn theirs() -> Result<Side, Box<dyn Error>> {
-        let memory = Array::zeroed(64)?;
+        let memory = Array::<AtomicU64>::zeroed(64)?;
         let at = memory.as_atomics().as_ptr().cast_mut().cast::<u8>();
         // SAFETY: 512 bytes that nobody else knows yet, and that stay as long as `memory`.
         unsafe { Mutex::new(at, at) }?;
@@ -121,7 +121,11 @@ fn contended(side: &Side) -> Result<f64, Box<dyn Error>> {
     for process in two {
         sum += process.join()?;
     }
-    assert_eq!(sum, board.as_atomics()[RAISED].load(Acquire), "one got lost");
+    assert_eq!(
+        sum,
+        board.as_atomics()[RAISED].load(Acquire),
+        "one got lost"
+    );
     Ok(sum as f64 / TIME.as_secs_f64() / 1e6)
 }
 
@@ -173,7 +177,10 @@ fn main() -> Result<(), Box<dyn Error>> {
     println!("free: ours {ours:.1} ns, raw_sync {theirs:.1} ns, cost {cost:.2}");
     println!("by 2: ours {our_rate:.1} M/s, raw_sync {their_rate:.1} M/s, speed {speed:.2}");
     for (name, side) in ["ours", "raw_sync"].into_iter().zip(&sides) {
-        println!("after the holder was killed, {name}: {}", after_death(side)?);
+        println!(
+            "after the holder was killed, {name}: {}",
+            after_death(side)?
+        );
     }
     Ok(())
 }
