@@ -34,6 +34,10 @@ pub(crate) fn wake(word: &AtomicU32, n: u32) -> usize {
 /// `futex_waitv(words, n, 0, end, CLOCK_MONOTONIC)`: sleeps while each word holds what is expected of it, at most 128.
 ///
 /// `Ok` as for [`wait`], also when the time is over. Kernels before 5.16 do not have it: `Unsupported`.
+#[cfg_attr(
+    all(test, loom),
+    allow(dead_code, reason = "no model waits for several")
+)]
 pub(crate) fn wait_any(words: &[(&AtomicU32, u32)], timeout: Duration) -> io::Result<()> {
     let waiters: Vec<futex::Wait> = words
         .iter()

@@ -1,8 +1,8 @@
 //! Waiting for several things at once.
 //!
 //! Event counts are slept on together with `futex_waitv`. Descriptors are slept on with `poll`. No system call takes both, so that for
-//! a mixture a thread sleeps on the event counts while this one sleeps on the descriptors. Where the kernel has no `futex_waitv`
-//! (before 5.16) it is a thread for each event count, and one for each 127 of more than that elsewhere: the named fallback.
+//! a mixture one thread sleeps on the descriptors as long as the wait lasts (`beside.rs`). More than 127 event counts take a thread for
+//! each 127, each slice anew. Where the kernel has no `futex_waitv` (before 5.16) it is one for each event count: the named fallback.
 
 use super::EventCount;
 use crate::arena::{Arena, Block};
@@ -181,7 +181,7 @@ pub fn wait(items: &[&dyn Waitable], timeout: Option<Duration>) -> io::Result<Ve
     wait_for(&sources, deadline, primitive::wait_any)
 }
 
-type WaitAny = fn(&[(&FutexWord, u32)], Duration) -> io::Result<()>;
+type WaitAny = fn(&Words<'_>, Duration) -> io::Result<()>;
 
 fn wait_for(
     sources: &[Source<'_>],
@@ -200,6 +200,26 @@ fn wait_for(
     if fds.len() < sources.len() && !deadline.expired() {
         spin(sources);
     }
+    if deadline.expired() || fds.is_empty() || fds.len() == sources.len() {
+        let together = |words: &Words<'_>, slice| sleep_together(words, &fds, slice, wait_any);
+        return sleep_and_look(sources, &fds, deadline, &together);
+    }
+    beside::with_helper(&fds, wait_any, |together| {
+        sleep_and_look(sources, &fds, deadline, together)
+    })
+}
+
+/// The words to sleep on, and what they hold.
+type Words<'a> = [(&'a FutexWord, u32)];
+/// Sleeps on the words, and on the descriptors of the wait, at most for a slice.
+type Together<'a> = dyn Fn(&Words<'_>, Duration) -> io::Result<()> + 'a;
+
+fn sleep_and_look(
+    sources: &[Source<'_>],
+    fds: &[BorrowedFd<'_>],
+    deadline: Deadline,
+    together: &Together<'_>,
+) -> io::Result<Vec<usize>> {
     let mut slept = false;
     let mut tended = Instant::now();
     loop {
@@ -210,14 +230,14 @@ fn wait_for(
             sources.iter().for_each(Source::tend);
             tended = Instant::now();
         }
-        let ready = look(sources, &fds, slow)?;
+        let ready = look(sources, fds, slow)?;
         if !ready.is_empty() && slept {
             ready.iter().for_each(|&place| sources[place].pass_on());
         }
         if !ready.is_empty() || last {
             return Ok(ready);
         }
-        sleep(sources, &fds, deadline, wait_any)?;
+        sleep(sources, fds, deadline, together)?;
         slept = true;
     }
 }
@@ -266,7 +286,7 @@ fn sleep(
     sources: &[Source<'_>],
     fds: &[BorrowedFd<'_>],
     deadline: Deadline,
-    wait_any: WaitAny,
+    together: &Together<'_>,
 ) -> io::Result<()> {
     let mut words = Vec::new();
     let mut fences = None;
@@ -281,22 +301,30 @@ fn sleep(
     if sources.iter().any(|source| source.is_ready(false)) {
         return Ok(());
     }
-    let slice = deadline.slice(SLICE);
     if words.is_empty() {
         return poll::readable(fds, deadline.remaining()).map(drop);
     }
+    together(&words, deadline.slice(SLICE))
+}
+
+fn sleep_together(
+    words: &Words<'_>,
+    fds: &[BorrowedFd<'_>],
+    slice: Duration,
+    wait_any: WaitAny,
+) -> io::Result<()> {
     if fds.is_empty() && words.len() <= TOGETHER {
-        match wait_any(&words, slice) {
+        match wait_any(words, slice) {
             Err(error) if error.kind() == io::ErrorKind::Unsupported => {}
             done => return done,
         }
     }
-    sleep_in_threads(&words, fds, slice, wait_any)
+    sleep_in_threads(words, fds, slice, wait_any)
 }
 
 /// For what no single system call sleeps on.
 fn sleep_in_threads(
-    words: &[(&FutexWord, u32)],
+    words: &Words<'_>,
     fds: &[BorrowedFd<'_>],
     slice: Duration,
     wait_any: WaitAny,
@@ -309,7 +337,7 @@ fn sleep_in_threads(
         poll::ring(&bell);
     };
     let groups: Vec<_> = words.chunks(TOGETHER).collect();
-    let doze = |group: &[(&FutexWord, u32)]| {
+    let doze = |group: &Words<'_>| {
         let mut all = group.to_vec();
         all.push((&over, 0));
         let done = wait_any(&all, slice);
@@ -352,6 +380,8 @@ fn sleep_in_threads(
         woken
     })
 }
+
+mod beside;
 
 #[cfg(all(test, not(loom)))]
 mod tests;

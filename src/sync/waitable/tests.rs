@@ -3,7 +3,7 @@ use crate::primitive::AtomicU32;
 use std::thread;
 
 /// A kernel that has no `futex_waitv`.
-fn no_wait_any(_: &[(&FutexWord, u32)], _: Duration) -> io::Result<()> {
+fn no_wait_any(_: &Words<'_>, _: Duration) -> io::Result<()> {
     Err(io::ErrorKind::Unsupported.into())
 }
 
@@ -108,7 +108,7 @@ fn a_wake_up_is_not_kept() {
 #[test]
 fn a_wait_sleeps() {
     static SLEEPS: AtomicU32 = AtomicU32::new(0);
-    fn count(_: &[(&FutexWord, u32)], slice: Duration) -> io::Result<()> {
+    fn count(_: &Words<'_>, slice: Duration) -> io::Result<()> {
         SLEEPS.fetch_add(1, Relaxed);
         thread::sleep(slice);
         Ok(())
@@ -131,4 +131,38 @@ fn a_wait_sleeps() {
     );
     assert!((1..=3).contains(&SLEEPS.load(Relaxed)));
     assert!(looks.load(Relaxed) <= 2 * 3 + 2 + SPINS + YIELDS);
+}
+
+/// A helper sleeps on the descriptors, slice after slice; who waits sleeps on the rest himself.
+#[test]
+fn a_mixture_takes_one_thread_for_the_whole_wait() {
+    static ELSEWHERE: AtomicU32 = AtomicU32::new(0);
+    thread_local! {
+        static HERE: std::cell::Cell<u32> = const { std::cell::Cell::new(0) };
+    }
+    fn count(words: &Words<'_>, slice: Duration) -> io::Result<()> {
+        HERE.set(HERE.get() + 1);
+        if HERE.get() == 1 {
+            ELSEWHERE.fetch_add(1, Relaxed);
+        }
+        primitive::wait_any(words, slice)
+    }
+    let arena = Arena::heap(8, crate::KINDS).unwrap();
+    let (event, bell) = (EventCount::new(), poll::bell().unwrap());
+    let sources = [
+        Source::event(&arena, None, || &event, || false),
+        Source::fd(bell.as_fd()),
+    ];
+    let none = wait_for(&sources, Deadline::from(3 * SLICE), count).unwrap();
+    assert_eq!(none, []);
+    assert!(HERE.get() >= 3, "once a slice, by who waits");
+    assert_eq!(ELSEWHERE.load(Relaxed), 1, "and by nobody else");
+    // It ends when the descriptor is readable, and the wait with it.
+    thread::scope(|scope| {
+        scope.spawn(|| {
+            thread::sleep(SOON);
+            poll::ring(&bell);
+        });
+        assert_eq!(wait_for(&sources, Deadline::NEVER, count).unwrap(), [1]);
+    });
 }
