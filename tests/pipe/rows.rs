@@ -1,4 +1,8 @@
-//! The rows about `Pipe` and `Connection`.
+//! Python's `Pipe` and `Connection` row by row; where these differ, the comment says how.
+//!
+//! Rows that are types here: "wrong direction" (an end of a simplex pipe has the calls of its side, see `Pipe::simplex`), "after
+//! `close()`" (it takes the connection), "concurrency" (every call takes `&mut self`, and an end is not `Sync`). "Sharing" is
+//! `passing`, "EOF caveat" is `deaths::brothers_hold_nothing_open` and `promises::kin_of_the_dead_hold_nothing_open`.
 
 use std::thread;
 use std::time::Duration;
@@ -9,6 +13,7 @@ use super::{SOON, start, watch};
 
 type Numbers = Connection<u64, u64>;
 
+/// Row `send`, `recv`.
 #[test]
 fn send_and_recv_both_ways() {
     let _watch = watch();
@@ -30,7 +35,7 @@ fn send_and_recv_both_ways() {
     assert_eq!(process.join().unwrap(), 10_000);
 }
 
-/// Python: `EOFError` once nothing is left; here every time.
+/// Rows `recv` and `send*` after the peer closed: what was sent, then `EOFError` there; `BrokenPipeError`. Here `Closed`, every time.
 #[test]
 fn the_end_of_file() {
     let _watch = watch();
@@ -46,14 +51,13 @@ fn the_end_of_file() {
         assert!(matches!(here.recv(), Err(RecvError::Closed)));
         assert!(matches!(here.recv_bytes(), Err(RecvError::Closed)));
         assert!(here.poll(Duration::ZERO));
-        // Python: `BrokenPipeError`, every time.
         assert!(matches!(here.send(3), Err(SendError::Closed(3))));
         assert!(matches!(here.send_bytes(b""), Err(SendError::Closed(()))));
     }
     process.join().unwrap();
 }
 
-/// A malformed message is an error of its own.
+/// Row `recv`, malformed: an error of its own, and the next message is whole.
 #[test]
 fn framing_stays_intact() {
     let _watch = watch();
@@ -68,6 +72,7 @@ fn framing_stays_intact() {
     process.join().unwrap();
 }
 
+/// Rows `send_bytes` (with no offset and size: a slice has its own), `recv_bytes` and `recv_bytes_into`.
 #[test]
 fn bytes_of_any_length() {
     let _watch = watch();
@@ -103,6 +108,55 @@ fn bytes_of_any_length() {
     process.join().unwrap();
 }
 
+/// Row `recv_bytes(maxlength)`: there a longer message ends the connection, or one direction of it. Here the buffer is
+/// the bound, the message is in the error, and all goes on, however it comes: in the ring, in pieces, in a block.
+#[test]
+fn a_message_beyond_the_bound_is_an_error_of_its_own() {
+    let _watch = watch();
+    const LENS: [usize; 3] = [100, 100_000, 100_001];
+    fn send(mut connection: Connection<(), ()>) {
+        for len in LENS {
+            match len % 2 {
+                0 => connection.send_bytes(&vec![7; len]).unwrap(),
+                _ => connection.try_send_bytes(&vec![7; len]).unwrap(),
+            }
+            connection.send_bytes(b"next").unwrap();
+        }
+        assert_eq!(connection.recv_bytes().unwrap(), b"still open");
+    }
+    let (mut here, there) = Pipe::duplex::<(), ()>().unwrap();
+    let process = start(send, there);
+    let mut bound = [0; 50];
+    for len in LENS {
+        match here.recv_bytes_into(&mut bound) {
+            Err(RecvIntoError::TooShort(message)) => assert_eq!(message, vec![7; len]),
+            other => panic!("{other:?}"),
+        }
+        assert_eq!(here.recv_bytes_into(&mut bound).unwrap(), 4);
+        assert_eq!(&bound[..4], b"next");
+    }
+    here.send_bytes(b"still open").unwrap();
+    process.join().unwrap();
+}
+
+/// Row "EOF in the middle of a message": an `OSError` there. Here a message that is not whole was not sent.
+#[test]
+fn the_end_in_the_middle_of_a_message() {
+    let _watch = watch();
+    fn send_half(mut connection: Connection<(), ()>) {
+        connection.send_bytes(b"whole").unwrap();
+        let error = connection.send_bytes_timeout(&[7; 100_000], SOON);
+        assert!(matches!(error, Err(SendError::Full(()))));
+    }
+    let (mut here, there) = Pipe::duplex::<(), ()>().unwrap();
+    start(send_half, there).join().unwrap();
+    assert_eq!(here.recv_bytes().unwrap(), b"whole");
+    for _ in 0..3 {
+        assert!(matches!(here.recv_bytes(), Err(RecvError::Closed)));
+    }
+}
+
+/// Row `poll`.
 #[test]
 fn poll_does_not_consume() {
     let _watch = watch();
@@ -125,7 +179,8 @@ fn poll_does_not_consume() {
     process.join().unwrap();
 }
 
-/// Timeouts bound the whole call, also in the middle of a long message.
+/// No row: there a timeout ends with the first byte (gh-82376). Here it bounds the whole call, also in the middle of a long
+/// message.
 #[test]
 fn a_timeout_bounds_the_whole_call() {
     let _watch = watch();
@@ -150,7 +205,7 @@ fn a_timeout_bounds_the_whole_call() {
     process.join().unwrap();
 }
 
-/// Beyond 2 GiB. Takes 2 GiB of memory and some seconds.
+/// Row `send_bytes`, and 23 of the survey: beyond 2 GiB. Takes 2 GiB of memory and some seconds.
 #[test]
 #[ignore = "2 GiB of memory"]
 fn more_than_two_gibibytes() {

@@ -1,12 +1,16 @@
-//! The rows about `wait`.
+//! Python's `connection.wait` row by row. (All that can be waited for is `kinds`' matter.)
+#![allow(clippy::disallowed_types, reason = "no models here")]
 
+use std::sync::atomic::AtomicU32;
+use std::sync::atomic::Ordering::Relaxed;
 use std::thread;
 use std::time::Duration;
 
 use multiprocess::{Pipe, PipeReceiver, PipeSender, Waitable, wait};
 
-use super::{LONG, SOON, reap, start, watch};
+use super::{LONG, SOON, reap, signal, start, watch};
 
+/// The ready ones, the end among them; none when the time is over. The same twice is a `KeyError` there.
 #[test]
 fn the_ready_ones_are_told() {
     let _watch = watch();
@@ -47,6 +51,47 @@ fn processes_and_connections_together() {
     drop(tell);
     assert_eq!(wait(&[&process], None).unwrap(), [0]);
     assert_eq!(wait(&[&answers, &process], None).unwrap(), [0, 1]);
+    process.join().unwrap();
+}
+
+/// It "retries EINTR": a signal with a handler ends no wait, however many come.
+#[test]
+fn signals_end_no_wait() {
+    let _watch = watch();
+    static CAUGHT: AtomicU32 = AtomicU32::new(0);
+    extern "C" fn catch(_: libc::c_int) {
+        CAUGHT.fetch_add(1, Relaxed);
+    }
+    type Ends = (PipeReceiver<u8>, PipeReceiver<u8>, PipeSender<u32>);
+    fn wait_for_one((first, mut second, mut told): Ends) {
+        // SAFETY: the handler counts, and does nothing else.
+        unsafe { libc::signal(libc::SIGUSR1, catch as *const () as libc::sighandler_t) };
+        let child = start(|()| thread::sleep(LONG), ());
+        told.send(0).unwrap();
+        // On event counts alone, and beside a descriptor.
+        assert_eq!(wait(&[&first, &second], None).unwrap(), [1]);
+        assert_eq!(second.recv().unwrap(), 1);
+        told.send(CAUGHT.load(Relaxed)).unwrap();
+        assert_eq!(wait(&[&first, &child, &second], None).unwrap(), [2]);
+        assert_eq!(second.recv().unwrap(), 2);
+        told.send(CAUGHT.load(Relaxed)).unwrap();
+    }
+    let (first, _to_first) = Pipe::simplex().unwrap();
+    let (second, mut to_second) = Pipe::simplex().unwrap();
+    let (mut tell, told) = Pipe::simplex().unwrap();
+    let process = start(wait_for_one, (first, second, told));
+    let mut before = tell.recv().unwrap();
+    for number in 1..=2 {
+        for _ in 0..20 {
+            thread::sleep(SOON / 10);
+            signal(&process, libc::SIGUSR1);
+        }
+        assert!(!tell.poll(Duration::ZERO), "it still waits");
+        to_second.send(number).unwrap();
+        let caught = tell.recv().unwrap();
+        assert!(caught > before, "they were caught");
+        before = caught;
+    }
     process.join().unwrap();
 }
 

@@ -69,14 +69,6 @@ fn a_peer_that_stands_still_keeps_nobody() {
     assert_eq!(consumer.join().unwrap(), sent);
 }
 
-/// Stops a process wherever it is.
-fn stop<R>(process: &Process<R>) {
-    signal(process, libc::SIGSTOP);
-    while state(process.pid()) != 'T' {
-        thread::yield_now();
-    }
-}
-
 /// What `put` returned for is there, for everybody and at once, whatever becomes of who put it: there is no thread that
 /// must flush, so nothing has to be drained before a process may end.
 #[test]
