@@ -1,26 +1,43 @@
-//! The soak: processes pass the ends of pipes around, and send and receive with the ends that they have, while one of them is killed every
-//! few milliseconds and replaced. From each pipe everything arrives that was sent, once, whole and in order, up to the death of
-//! an owner; at the end the memory is as it was.
+//! The soak: processes, more than there are CPUs, pass the ends of pipes around, and send and receive with the ends that they have, while
+//! one of them is killed every few milliseconds and replaced. Who sends writes down what he begins and what he has sent: from
+//! each pipe all of it arrives, once, whole and in order, up to the death of an owner, and nothing else; at the end the memory is
+//! as it was.
 //!
-//! PIPE_SOAK_KILLS says how many are killed (60). A test of its own, since it looks at the whole family's memory.
+//! PIPE_SOAK_KILLS says how many are killed (60), SOAK_SEED repeats the choices of a run (not its timing). A test of its own,
+//! since it looks at the whole family's memory.
+
+#![allow(clippy::disallowed_types, reason = "the user's own atomics")]
 
 use std::collections::HashMap;
-use std::time::Duration;
+use std::sync::atomic::AtomicU64;
+use std::sync::atomic::Ordering::SeqCst;
+use std::time::{Duration, SystemTime};
 
 use multiprocess::{
-    ExitCode, GetError, Pipe, PipeReceiver, PipeSender, Process, PutError, Queue, RecvError, family,
+    Array, Event, ExitCode, GetError, Pipe, PipeReceiver, PipeSender, Process, PutError, Queue,
+    RecvError, family,
 };
 
-/// Nothing here takes this long.
-const LONG: Duration = Duration::from_secs(100);
+#[path = "common/children.rs"]
+mod children;
+#[path = "common/guard.rs"]
+mod guard;
+#[path = "soak/random.rs"]
+mod random;
+
+use children::{reap, start};
+use random::Random;
+
 const SOON: Duration = Duration::from_millis(20);
 
-const WORKERS: usize = 4;
 const PIPES: u64 = 6;
 
+/// What goes as a value, with a handle: its pipe, its number.
+type Item = (u64, u64, Event);
+
 /// An end, the number of its pipe, and of the next message.
-type Sending = (u64, PipeSender<()>, u64);
-type Receiving = (u64, PipeReceiver<()>, u64);
+type Sending = (u64, PipeSender<Item>, u64);
+type Receiving = (u64, PipeReceiver<Item>, u64);
 
 #[derive(Clone, serde::Serialize, serde::Deserialize)]
 struct Pools {
@@ -28,17 +45,35 @@ struct Pools {
     receivers: Queue<Receiving>,
     /// Pipes that are to be replaced.
     over: Queue<u64>,
+    books: Books,
 }
 
-struct Random(u64);
+/// How many messages of each pipe were begun, and how many were sent: one at most is begun and not sent.
+#[derive(Clone, serde::Serialize, serde::Deserialize)]
+struct Books(Array<AtomicU64>);
 
-impl Random {
-    fn below(&mut self, n: u64) -> u64 {
-        self.0 ^= self.0 << 13;
-        self.0 ^= self.0 >> 7;
-        self.0 ^= self.0 << 17;
-        self.0 % n
+impl Books {
+    fn begun(&self, pipe: u64) -> &AtomicU64 {
+        &self.0.as_atomics()[2 * pipe as usize]
     }
+
+    fn sent(&self, pipe: u64) -> &AtomicU64 {
+        &self.0.as_atomics()[2 * pipe as usize + 1]
+    }
+
+    /// So many have arrived, and the end.
+    fn check(&self, pipe: u64, arrived: u64) {
+        let (sent, begun) = (self.sent(pipe).load(SeqCst), self.begun(pipe).load(SeqCst));
+        assert!(
+            sent <= arrived && arrived <= begun,
+            "of pipe {pipe} {arrived} have arrived, {sent} were sent and {begun} begun"
+        );
+    }
+}
+
+/// Every fourth is a value.
+fn is_value(number: u64) -> bool {
+    number % 4 == 3
 }
 
 fn message(pipe: u64, number: u64, len: usize) -> Vec<u8> {
@@ -55,7 +90,7 @@ fn check(bytes: &[u8], pipe: u64, number: u64) {
 }
 
 fn work((pools, seed): (Pools, u64)) {
-    let mut random = Random(seed | 1);
+    let mut random = Random(seed);
     loop {
         let went = match random.below(2) {
             0 => match pools.senders.get_timeout(SOON) {
@@ -75,87 +110,129 @@ fn work((pools, seed): (Pools, u64)) {
 
 fn send(pools: &Pools, (pipe, mut sender, mut next): Sending, random: &mut Random) -> bool {
     for _ in 0..random.below(20) {
-        let len = [0, 60, 700, 9000][random.below(4) as usize];
-        let bytes = message(pipe, next, len);
-        let soon = Duration::from_millis(2);
-        let sent = match random.below(3) {
-            0 => sender
-                .claim_timeout(bytes.len(), soon)
-                .and_then(|mut claim| {
-                    claim.copy_from_slice(&bytes);
-                    claim.commit()
-                }),
-            1 => sender.try_send_bytes(&bytes),
-            _ => sender.send_bytes_timeout(&bytes, soon),
-        };
-        match sent {
+        pools.books.begun(pipe).store(next + 1, SeqCst);
+        match send_one(pipe, &mut sender, next, random) {
             Ok(()) => next += 1,
             Err(PutError::Full(())) => break,
             Err(PutError::Closed(())) => return pools.over.put(pipe).is_ok(),
             Err(error) => panic!("{error:?}"),
         }
+        pools.books.sent(pipe).store(next, SeqCst);
     }
     // Also when the pools are closed: then it goes, and the receiver finds the end.
     pools.senders.put((pipe, sender, next)).is_ok()
 }
 
+fn send_one(
+    pipe: u64,
+    sender: &mut PipeSender<Item>,
+    number: u64,
+    random: &mut Random,
+) -> Result<(), PutError<()>> {
+    let soon = Duration::from_millis(2);
+    if is_value(number) {
+        let item = (pipe, number, Event::new().unwrap());
+        let sent = match random.below(2) {
+            0 => sender.try_send(item),
+            _ => sender.send_timeout(item, soon),
+        };
+        return sent.map_err(|error| match error {
+            PutError::Full(_) => PutError::Full(()),
+            PutError::Closed(_) => PutError::Closed(()),
+            error => panic!("{error:?}"),
+        });
+    }
+    let len = [0, 60, 700, 9000][random.below(4) as usize];
+    let bytes = message(pipe, number, len);
+    match random.below(3) {
+        0 => {
+            let mut claim = sender.claim_timeout(bytes.len(), soon)?;
+            claim.copy_from_slice(&bytes);
+            claim.commit()
+        }
+        1 => sender.try_send_bytes(&bytes),
+        _ => sender.send_bytes_timeout(&bytes, soon),
+    }
+}
+
+fn receive_one(
+    pipe: u64,
+    receiver: &mut PipeReceiver<Item>,
+    number: u64,
+    random: &mut Random,
+) -> Result<(), RecvError> {
+    let soon = Duration::from_millis(2);
+    if is_value(number) {
+        let (from, got, event) = match random.below(2) {
+            0 => receiver.try_recv(),
+            _ => receiver.recv_timeout(soon),
+        }?;
+        assert_eq!((from, got), (pipe, number));
+        assert!(!event.is_set());
+        return Ok(());
+    }
+    match random.below(3) {
+        0 => check(&receiver.recv_ref_timeout(soon)?, pipe, number),
+        1 => check(&receiver.try_recv_bytes()?, pipe, number),
+        _ => check(&receiver.recv_bytes_timeout(soon)?, pipe, number),
+    }
+    Ok(())
+}
+
 fn receive(pools: &Pools, (pipe, mut receiver, mut next): Receiving, random: &mut Random) -> bool {
     for _ in 0..random.below(40) {
-        let soon = Duration::from_millis(2);
-        let got = match random.below(3) {
-            0 => receiver
-                .recv_ref_timeout(soon)
-                .map(|bytes| check(&bytes, pipe, next)),
-            1 => receiver
-                .try_recv_bytes()
-                .map(|bytes| check(&bytes, pipe, next)),
-            _ => receiver
-                .recv_bytes_timeout(soon)
-                .map(|bytes| check(&bytes, pipe, next)),
-        };
-        match got {
+        match receive_one(pipe, &mut receiver, next, random) {
             Ok(()) => next += 1,
             Err(RecvError::Empty) => break,
-            Err(RecvError::Closed) => return pools.over.put(pipe).is_ok(),
+            Err(RecvError::Closed) => {
+                pools.books.check(pipe, next);
+                return pools.over.put(pipe).is_ok();
+            }
             Err(error) => panic!("{error:?}"),
         }
     }
     pools.receivers.put((pipe, receiver, next)).is_ok()
 }
 
-/// A child that ends with this process, whatever fails.
-fn start<A>(function: fn(A), arguments: A) -> Process<()>
-where
-    A: serde::Serialize + serde::de::DeserializeOwned,
-{
-    let daemon = Process::builder().daemon(true);
-    daemon.spawn(function, arguments).unwrap()
-}
-
-/// Reaps a process that was killed.
-fn reap(process: Process<()>) {
-    assert_eq!(process.wait(), ExitCode::Signaled(libc::SIGKILL));
-}
-
-/// Ends this process with its daemons when it hangs.
-fn watch() {
-    std::thread::spawn(|| {
-        std::thread::sleep(LONG);
-        eprintln!("the soak hangs");
-        std::process::abort();
-    });
+/// A child that forgets what it has borrowed, and the end as well: short, long, and long in a message that it never read.
+fn forget_what_was_borrowed() {
+    fn forget(mut receiver: PipeReceiver<Item>) {
+        for len in [5, 1 << 20] {
+            let borrowed = receiver.recv_ref().unwrap();
+            assert_eq!(borrowed.len(), len);
+            std::mem::forget(borrowed);
+        }
+        std::mem::forget(receiver);
+    }
+    let (receiver, mut sender) = Pipe::simplex().unwrap();
+    sender.send_bytes(b"short").unwrap();
+    for _ in 0..2 {
+        sender.claim(1 << 20).unwrap().commit().unwrap();
+    }
+    start(forget, receiver).join().unwrap();
+    let closed = (0..100_000).find_map(|_| sender.send_bytes(b"short").err());
+    assert!(matches!(closed, Some(PutError::Closed(()))));
 }
 
 #[test]
 fn ends_go_around_while_their_owners_are_killed() {
-    watch();
-    let kills = std::env::var("PIPE_SOAK_KILLS").map_or(60, |text| text.parse().unwrap());
+    let number = |name| -> Option<u64> { Some(std::env::var(name).ok()?.parse().unwrap()) };
+    let kills = number("PIPE_SOAK_KILLS").unwrap_or(60);
+    let now = SystemTime::UNIX_EPOCH.elapsed().unwrap().as_nanos() as u64;
+    let seed = number("SOAK_SEED").unwrap_or(now);
+    let workers = 2 * std::thread::available_parallelism().map_or(1, usize::from);
+    eprintln!("pipe soak: PIPE_SOAK_KILLS={kills} SOAK_SEED={seed}, {workers} processes");
+    let _watch = guard::watch_for(guard::LONG + SOON * 5 * kills as u32);
     start(|()| (), ()).join().unwrap();
     let before = family::stats();
+    forget_what_was_borrowed();
+    assert_eq!(family::stats().bytes_in_use, before.bytes_in_use);
     let pools = Pools {
         senders: Queue::bounded(64).unwrap(),
         receivers: Queue::bounded(64).unwrap(),
         over: Queue::bounded(1000).unwrap(),
+        // A kill ends a few pipes at most.
+        books: Books(Array::zeroed(2 * (PIPES + 4 * kills) as usize).unwrap()),
     };
     let mut made = 0;
     let mut make = |pools: &Pools| {
@@ -166,16 +243,16 @@ fn ends_go_around_while_their_owners_are_killed() {
         made += 1;
     };
     (0..PIPES).for_each(|_| make(&pools));
-    let mut random = Random(0x9e37_79b9_7f4a_7c15);
-    let begin = |random: &mut Random| start(work, (pools.clone(), random.below(u64::MAX)));
-    let mut workers: Vec<Process<()>> = (0..WORKERS).map(|_| begin(&mut random)).collect();
+    let mut random = Random(seed);
+    let begin = |random: &mut Random| start(work, (pools.clone(), random.next()));
+    let mut at_work: Vec<Process<()>> = (0..workers).map(|_| begin(&mut random)).collect();
     let mut over = HashMap::new();
     for _ in 0..kills {
         std::thread::sleep(Duration::from_micros(random.below(10_000)));
-        let victim = workers.swap_remove(random.below(WORKERS as u64) as usize);
+        let victim = at_work.swap_remove(random.below(workers as u64) as usize);
         assert!(victim.exitcode().is_none(), "one has failed by itself");
         victim.kill().unwrap();
-        workers.push(begin(&mut random));
+        at_work.push(begin(&mut random));
         if random.below(2) == 0 {
             reap(victim);
         }
@@ -192,7 +269,7 @@ fn ends_go_around_while_their_owners_are_killed() {
     }
     // What is left is received to the end. A worker ends when it cannot report, or is killed before.
     pools.over.close();
-    for worker in workers {
+    for worker in at_work {
         let _ = worker.kill();
         let code = worker.wait();
         assert!(matches!(
@@ -208,13 +285,14 @@ fn ends_go_around_while_their_owners_are_killed() {
     let mut complete = 0;
     while let Ok((pipe, mut receiver, mut next)) = pools.receivers.try_get() {
         loop {
-            match receiver.recv_bytes() {
-                Ok(bytes) => check(&bytes, pipe, next),
+            match receive_one(pipe, &mut receiver, next, &mut random) {
+                Ok(()) => next += 1,
+                Err(RecvError::Empty) => {}
                 Err(RecvError::Closed) => break,
                 Err(error) => panic!("{error:?}"),
             }
-            next += 1;
         }
+        pools.books.check(pipe, next);
         if let Some(&sent) = sent.get(&pipe) {
             assert_eq!(next, sent, "all of it, and no more");
             complete += 1;
