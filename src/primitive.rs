@@ -57,6 +57,19 @@ pub(crate) fn fence_after_rmw() {
     imp::fence(Ordering::SeqCst);
 }
 
+/// Asks for a cache line that will be written soon, so that the store need not wait until another CPU has given it up. A hint:
+/// nothing is read or written, whatever the address.
+#[inline]
+pub(crate) fn prefetch_for_write(at: *const u8) {
+    #[cfg(all(target_arch = "x86_64", not(miri)))]
+    // SAFETY: the instruction changes no memory and no register, and faults for no address.
+    unsafe {
+        core::arch::asm!("prefetchw [{}]", in(reg) at, options(nostack, preserves_flags, readonly));
+    }
+    #[cfg(not(all(target_arch = "x86_64", not(miri))))]
+    let _ = at;
+}
+
 /// The two halves of an asymmetric store-load handshake. One mode for the whole family: mixing them would order nothing.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Fences {

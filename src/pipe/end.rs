@@ -123,6 +123,12 @@ impl<const KIND: u32> End<KIND> {
         self.ring_object.0.block()
     }
 
+    /// The ring, for a test that looks on.
+    #[cfg(test)]
+    pub(super) fn another_view(&self) -> ByteRing {
+        ByteRing::new(self.ring_object.0.view())
+    }
+
     fn fields(&self) -> &Fields {
         self.end.0.view().get()
     }

@@ -53,7 +53,7 @@ impl Kind for PipeKind {
     fn visit(&self, object: View<'_>, block: &mut Visitor<'_>) {
         let ring = ByteRing::new(object);
         (0..BLOCKS)
-            .filter_map(|place| ring.block_at(place))
+            .filter_map(|place| ring.places().get(place))
             .for_each(block);
     }
 
@@ -61,9 +61,9 @@ impl Kind for PipeKind {
     fn destroy(&self, object: View<'_>, taken: &mut dyn FnMut(OwnedBlock<'_>)) {
         let ring = ByteRing::new(object);
         for place in 0..BLOCKS {
-            if let Some(block) = ring.block_at(place) {
+            if let Some(block) = ring.places().get(place) {
                 let owned = object.arena.take_over(block);
-                ring.clear_place(place);
+                ring.places().clear(place);
                 taken(owned);
             }
         }

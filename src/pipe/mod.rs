@@ -66,6 +66,10 @@ pub enum Pipe {}
 impl Pipe {
     /// A pipe with two directions: the first end sends `A` and receives `B`, the second the other way round.
     ///
+    /// A direction that is full makes its sender wait. So do not let both sides send more than fits, neither receiving: they
+    /// would wait for each other for ever, or until a timeout. One of them receives in a thread of its own
+    /// ([`split`](Connection::split)), or both use `try_send` and receive in between.
+    ///
     /// # Errors
     /// [`Error::NoMemory`](crate::Error::NoMemory), [`Error::ForeignFork`](crate::Error::ForeignFork).
     #[doc(alias = "Pipe")]
@@ -102,6 +106,16 @@ impl Pipe {
     /// let all: Result<Vec<String>, _> = receiver.iter().collect();
     /// assert_eq!(all?, ["hello"]);
     /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
+    ///
+    /// Each end has the calls of its side, and one thread at a time:
+    /// ```compile_fail,E0599
+    /// # let (mut receiver, mut sender) = multiprocess::Pipe::simplex::<u8>().unwrap();
+    /// receiver.send(1);
+    /// ```
+    /// ```compile_fail,E0277
+    /// # let (mut receiver, mut sender) = multiprocess::Pipe::simplex::<u8>().unwrap();
+    /// std::thread::scope(|scope| scope.spawn(|| sender.is_closed()).join());
     /// ```
     ///
     /// # Errors

@@ -8,7 +8,7 @@ use crate::arena::Parcel;
 use crate::codec;
 use crate::error::{DecodeError, GetError};
 use crate::os::clock::Deadline;
-use crate::ring::{ByteStorage, ReadCursor, Record};
+use crate::ring::{AtEnd, ByteStorage, ReadCursor, Record};
 use crate::sync::{Progress, Source, Spin, Wait, Waitable};
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
@@ -68,20 +68,9 @@ impl Reader {
 
     /// The next record.
     pub(super) fn record(&mut self, deadline: Deadline) -> Result<Record, Refused> {
-        match self.look() {
-            Some(done) => done,
+        match self.cursor.peek_or_end(&self.end.ring) {
+            Some(found) => Ok(found?),
             None => self.wait_for_record(deadline),
-        }
-    }
-
-    /// The next record, or the end.
-    fn look(&mut self) -> Option<Result<Record, Refused>> {
-        let ring = &self.end.ring;
-        match self.cursor.peek(ring) {
-            Some(record) => Some(Ok(record)),
-            None if !ring.is_writer_gone() => None,
-            // (E): what was committed before the end is there now.
-            None => Some(self.cursor.peek(ring).ok_or(Refused::Closed)),
         }
     }
 
@@ -102,17 +91,16 @@ impl Reader {
                 spin: &self.spin,
             };
             let hint = || next.load(Relaxed) != 0 || ring.is_writer_gone();
-            found = wait.until(deadline, hint, |_| match cursor.peek(ring) {
-                Some(record) => Progress::Done(Ok(record)),
-                None if !ring.is_writer_gone() => Progress::Blocked,
-                None => Progress::Done(cursor.peek(ring).ok_or(Refused::Closed)),
+            found = wait.until(deadline, hint, |_| {
+                let found = cursor.peek_or_end(ring);
+                found.map_or(Progress::Blocked, Progress::Done)
             });
         }
         if found.is_none() && self.end.ask() {
             // Nobody said so, but the writer may have died.
-            found = self.look();
+            found = self.cursor.peek_or_end(&self.end.ring);
         }
-        found.unwrap_or(Err(Refused::NotNow))
+        Ok(found.ok_or(Refused::NotNow)??)
     }
 
     /// Makes the block that a record names this member's.
@@ -120,10 +108,10 @@ impl Reader {
         let ring = &self.end.ring;
         let place = ring.payload(&record).try_into().map(u64::from_le_bytes);
         let place = place.unwrap_or(u64::MAX) as usize;
-        let block = ring.block_at(place).expect("the record names a block");
+        let block = ring.places().get(place).expect("the record names a block");
         // Its own before the ring forgets it.
         let index = Parcel::take(self.end.arena(), block).into_index();
-        ring.clear_place(place);
+        ring.places().clear(place);
         self.release(record.len);
         Parcel::take(self.end.arena(), index)
     }
@@ -140,6 +128,12 @@ impl Reader {
             || self.is_whole()
             || self.cursor.may_peek(ring, self.behind())
             || ring.is_writer_gone()
+    }
+}
+
+impl From<AtEnd> for Refused {
+    fn from(_: AtEnd) -> Self {
+        Refused::Closed
     }
 }
 
@@ -344,7 +338,9 @@ impl<T> Waitable for PipeReceiver<T> {
         let end = &self.reader.end;
         let ready = || self.reader.may_receive();
         let event = || end.ring.not_empty();
-        Source::event(end.arena(), Some(end.other()), event, ready)
+        // Not asked of the end's object, which is not there in a foreign fork.
+        let watched = self.reader.spin.watched();
+        Source::event(end.arena(), watched, event, ready)
     }
 }
 

@@ -73,7 +73,7 @@ impl Writer {
                 return Some(Err(Refused::Closed));
             }
             let room = cursor.room(ring, least)?;
-            (!place || ring.free_place().is_some()).then_some(Ok(room))
+            (!place || ring.places().free().is_some()).then_some(Ok(room))
         };
         if let Some(done) = look() {
             return done;
@@ -100,7 +100,9 @@ impl Writer {
                     return Progress::Done(Err(Refused::Closed));
                 }
                 match cursor.room(ring, least) {
-                    Some(room) if !place || ring.free_place().is_some() => Progress::Done(Ok(room)),
+                    Some(room) if !place || ring.places().free().is_some() => {
+                        Progress::Done(Ok(room))
+                    }
                     _ => Progress::Blocked,
                 }
             });
@@ -156,10 +158,11 @@ impl Writer {
     pub(super) fn commit_block(&mut self, mut room: Room, kind: u8, block: u32) {
         let ring = &self.end.ring;
         let place = ring
-            .free_place()
+            .places()
+            .free()
             .expect("it was free, and only readers use places");
         // From here on the ring lists the block.
-        ring.set_place(place, block);
+        ring.places().set(place, block);
         ring.room_mut(&mut room)[..8].copy_from_slice(&(place as u64).to_le_bytes());
         self.commit(8, kind);
         // (G): if the reader is gone, either that was seen by who empties the ring, or this sees it.

@@ -33,7 +33,9 @@ pub(crate) use mpmc::Blocked;
 pub(crate) use mpmc::Owners;
 pub(crate) use mpmc::{Message, Mpmc, PutError, Slot, TakeError, Taken};
 pub(crate) use segments::{ChainObject, Entry, Place as EntryPlace, new_segment};
-pub(crate) use spsc::{ByteStorage, FIRST_KIND, ReadCursor, Record, Room, WriteCursor, largest};
+pub(crate) use spsc::{
+    AtEnd, ByteStorage, FIRST_KIND, ReadCursor, Record, Room, WriteCursor, largest,
+};
 pub(crate) use spsc_object::{BLOCKS, ByteRing};
 pub(crate) use storage::{Geometry, RingObject};
 pub(crate) use tasks::{Held, Outlook, Place, Tasks};

@@ -3,7 +3,7 @@
 //!
 //! The storage is a parameter, so that the same code runs in shared memory and on loom's heap.
 
-use crate::primitive::AtomicU64;
+use crate::primitive::{AtomicU32, AtomicU64};
 use std::sync::atomic::Ordering::{Acquire, Relaxed, Release};
 
 /// Where the ring's words are. Whoever has a cursor is the only one of its side.
@@ -14,10 +14,42 @@ pub(crate) trait ByteStorage {
     fn word(&self, at: usize) -> &AtomicU64;
     /// Everything before this position was read. Written by the reader alone.
     fn head(&self) -> &AtomicU64;
+    /// Whether the writer has ended.
+    fn writer_gone(&self) -> &Gone;
+    /// A hint: the writer comes by this place soon.
+    fn prepare(&self, at: usize);
 }
+
+/// Whether one side has ended.
+#[derive(Debug)]
+pub(crate) struct Gone(AtomicU32);
+
+impl Gone {
+    #[cfg(all(test, loom))]
+    pub(crate) fn new() -> Self {
+        Gone(AtomicU32::new(0))
+    }
+
+    /// If so, whoever sees it sees all that this side has done.
+    #[inline]
+    pub(crate) fn is(&self) -> bool {
+        // (E) pairs with `set`.
+        self.0.load(Acquire) != 0
+    }
+
+    pub(crate) fn set(&self) {
+        self.0.store(1, Release);
+    }
+}
+
+/// The writer is gone, and all that it has committed was read.
+#[derive(Debug)]
+pub(crate) struct AtEnd;
 
 /// In front of each record.
 const HEADER: usize = 8;
+/// How far ahead of its stores the writer asks for lines, which the reader had last.
+const AHEAD: usize = 256;
 /// The rest of the ring up to its end is unused. Other kinds are the users', from [`FIRST_KIND`] on.
 const PAD: u8 = 1;
 pub(crate) const FIRST_KIND: u8 = 2;
@@ -138,6 +170,9 @@ impl WriteCursor {
         if next == storage.capacity() {
             next = 0;
         }
+        if next + AHEAD < storage.capacity() {
+            storage.prepare(next + AHEAD);
+        }
         // (Z) before (C): who has read this record finds nothing behind it until there is something.
         storage.word(next).store(0, Relaxed);
         // (C) pairs with `peek`: the payload is there when the header is seen.
@@ -194,6 +229,19 @@ impl ReadCursor {
         }
     }
 
+    /// The next record, or the end; nothing while neither is there.
+    pub(crate) fn peek_or_end(
+        &mut self,
+        storage: &impl ByteStorage,
+    ) -> Option<Result<Record, AtEnd>> {
+        match self.peek(storage) {
+            Some(record) => Some(Ok(record)),
+            None if !storage.writer_gone().is() => None,
+            // (E): what was committed before the end is there now.
+            None => Some(self.peek(storage).ok_or(AtEnd)),
+        }
+    }
+
     #[inline(never)]
     fn learn(&mut self, header: u64) {
         self.last = header;
@@ -245,6 +293,9 @@ impl ReadCursor {
         self.at
     }
 }
+
+mod places;
+pub(crate) use places::Places;
 
 #[cfg(all(test, loom))]
 mod models;

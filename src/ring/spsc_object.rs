@@ -8,12 +8,12 @@
 //! 1152   the ring
 //! ```
 
-use super::spsc::{ByteStorage, Record, Room};
+use super::spsc::{ByteStorage, Gone, Places, Record, Room};
 use crate::arena::{Arena, Shared, View};
-use crate::primitive::{AtomicU32, AtomicU64};
+use crate::primitive::{self, AtomicU64};
 use crate::sync::EventCount;
 use crossbeam_utils::CachePadded;
-use std::sync::atomic::Ordering::{Acquire, Relaxed, Release};
+use std::sync::atomic::Ordering::Relaxed;
 
 /// How many messages may be on their way that are in blocks.
 pub(crate) const BLOCKS: usize = 64;
@@ -22,13 +22,13 @@ pub(crate) const BLOCKS: usize = 64;
 struct ByteHeader {
     capacity: AtomicU64,
     tail: AtomicU64,
-    writer_gone: AtomicU32,
-    reader_gone: AtomicU32,
+    writer_gone: Gone,
+    reader_gone: Gone,
     not_empty: EventCount,
     not_full: EventCount,
     head: CachePadded<AtomicU64>,
     wanted: CachePadded<AtomicU64>,
-    blocks: [AtomicU64; BLOCKS],
+    blocks: Places<BLOCKS>,
 }
 
 // SAFETY: atomics of any value.
@@ -123,46 +123,26 @@ impl ByteRing {
     /// Whether nothing more will be written. What was is there, whoever sees this.
     #[inline]
     pub(crate) fn is_writer_gone(&self) -> bool {
-        // (E) pairs with `set_writer_gone`.
-        self.header().writer_gone.load(Acquire) != 0
+        self.header().writer_gone.is()
     }
 
     pub(crate) fn set_writer_gone(&self) {
-        self.header().writer_gone.store(1, Release);
+        self.header().writer_gone.set();
     }
 
     /// Whether nobody will read any more.
     #[inline]
     pub(crate) fn is_reader_gone(&self) -> bool {
-        self.header().reader_gone.load(Acquire) != 0
+        self.header().reader_gone.is()
     }
 
     pub(crate) fn set_reader_gone(&self) {
-        self.header().reader_gone.store(1, Release);
+        self.header().reader_gone.set();
     }
 
-    /// A place for a message's block, if one is free. For the writer.
-    pub(crate) fn free_place(&self) -> Option<usize> {
-        // (B) pairs with `clear_place`.
-        let free = |word: &AtomicU64| word.load(Acquire) == 0;
-        self.header().blocks.iter().position(free)
-    }
-
-    /// From now on the ring lists this block; the writer says so in a record next.
-    pub(crate) fn set_place(&self, place: usize, block: u32) {
-        self.header().blocks[place].store(u64::from(block) + 1, Release);
-    }
-
-    /// The block at this place.
-    pub(crate) fn block_at(&self, place: usize) -> Option<u32> {
-        let word = self.header().blocks.get(place)?.load(Acquire);
-        word.checked_sub(1).map(|block| block as u32)
-    }
-
-    /// The ring forgets the block, which somebody has made his own before.
-    pub(crate) fn clear_place(&self, place: usize) {
-        // (B): the place is free once its block has been taken over.
-        self.header().blocks[place].store(0, Release);
+    /// Where blocks of messages are listed.
+    pub(crate) fn places(&self) -> &Places<BLOCKS> {
+        &self.header().blocks
     }
 
     /// So much room that the writer has, with whatever was there before.
@@ -208,6 +188,15 @@ impl ByteStorage for ByteRing {
     #[inline]
     fn head(&self) -> &AtomicU64 {
         &self.header().head
+    }
+
+    #[inline]
+    fn prepare(&self, at: usize) {
+        primitive::prefetch_for_write(self.data.wrapping_add(at));
+    }
+
+    fn writer_gone(&self) -> &Gone {
+        &self.header().writer_gone
     }
 }
 

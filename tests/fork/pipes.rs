@@ -1,7 +1,12 @@
 //! Ends of pipes, which have one owner.
 
-use crate::builder;
-use multiprocess::{Error, Pipe, PipeReceiver, PipeSender, RecvError};
+use crate::{builder, sleep_for_ever};
+use multiprocess::{
+    Error, Event, ExitCode, JoinableQueue, Pipe, PipeReceiver, PipeSender, Queue, RecvError,
+    RecvIntoError, SendError, wait,
+};
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::time::Duration;
 
 pub fn an_end_of_a_pipe_goes_along_or_prevents_the_copy() {
     let (receiver, sender) = Pipe::simplex::<u32>().expect("a pipe");
@@ -23,4 +28,67 @@ pub fn an_end_of_a_pipe_goes_along_or_prevents_the_copy() {
     let (number, mut receiver) = process.join().expect("a result");
     assert_eq!(number, 7);
     assert!(matches!(receiver.recv(), Err(RecvError::Closed)));
+}
+
+/// A copy that other code made has none of the memory: each call says so, and nothing there ends what the parent has.
+pub fn a_foreign_fork_has_no_pipe() {
+    let (mut here, mut there) = Pipe::duplex::<u8, u8>().expect("a pipe");
+    let (mut receiver, mut sender) = Pipe::simplex::<u8>().expect("a pipe");
+    let ends = Queue::<PipeSender<u8>>::bounded(1).expect("a queue");
+    let jobs = JoinableQueue::<u8>::bounded(1).expect("a queue");
+    let event = Event::new().expect("an event");
+    let daemon = builder().daemon(true);
+    let daemon = daemon.spawn(|()| sleep_for_ever(), ()).expect("a daemon");
+    for bytes in [b"borrowed", b"the next"] {
+        sender.send_bytes(bytes).expect("room");
+    }
+    let borrowed = receiver.recv_ref().expect("sent");
+    let mut claim = there.claim(3).expect("room");
+    // SAFETY: the process has one thread.
+    let pid = unsafe { libc::fork() };
+    if pid == 0 {
+        std::panic::set_hook(Box::new(|_| ()));
+        // Whether each is ready: nobody waits here.
+        let all = wait(&[&here, &ends, &jobs, &event], None);
+        assert_eq!(all.unwrap(), [0, 1, 2, 3]);
+        let all = wait(&[&daemon, &here], None);
+        assert_eq!(all.unwrap(), [1], "beside a descriptor");
+        assert!(here.poll(Duration::MAX) && here.is_closed());
+        assert!(matches!(here.recv(), Err(RecvError::ForeignFork)));
+        assert!(matches!(here.recv_bytes(), Err(RecvError::ForeignFork)));
+        assert!(matches!(
+            here.recv_bytes_into(&mut []),
+            Err(RecvIntoError::Recv(RecvError::ForeignFork))
+        ));
+        assert!(matches!(here.try_recv_ref(), Err(RecvError::ForeignFork)));
+        assert!(matches!(here.send(1), Err(SendError::ForeignFork(1))));
+        assert!(matches!(
+            here.send_bytes(&[0; 100_000]),
+            Err(SendError::ForeignFork(()))
+        ));
+        assert!(matches!(here.claim(1), Err(SendError::ForeignFork(()))));
+        assert!(catch_unwind(AssertUnwindSafe(|| borrowed.len())).is_err());
+        assert!(catch_unwind(AssertUnwindSafe(|| claim.fill(1))).is_err());
+        assert!(matches!(claim.commit(), Err(SendError::ForeignFork(()))));
+        drop(borrowed);
+        assert!(receiver.iter().next().is_some_and(|item| item.is_err()));
+        let Err(SendError::ForeignFork(sender)) = ends.put(sender) else {
+            panic!("it went");
+        };
+        drop((here, there, receiver, sender, ends, jobs, event));
+        std::process::exit(9);
+    }
+    let mut status = 0;
+    // SAFETY: the status is written to a variable of that type.
+    assert_eq!(unsafe { libc::waitpid(pid, &raw mut status, 0) }, pid);
+    assert_eq!(libc::WEXITSTATUS(status), 9);
+    assert_eq!(*borrowed, *b"borrowed");
+    drop(borrowed);
+    assert_eq!(receiver.recv_bytes().expect("sent"), b"the next");
+    claim.fill(5);
+    claim.commit().expect("a receiver");
+    assert_eq!(here.recv_bytes().expect("sent"), [5; 3]);
+    assert!(!here.is_closed() && !sender.is_closed());
+    daemon.kill().expect("a child");
+    assert_eq!(daemon.wait(), ExitCode::Signaled(9));
 }

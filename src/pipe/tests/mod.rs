@@ -1,8 +1,13 @@
 //! Pipes within one process: on the heap, or in the family's arena where ends travel.
 
+use super::stream::BLOCK_BYTES;
 use super::*;
+use crate::arena::Parcel;
 use crate::error::{GetError, PutError};
+use crate::os::clock::Deadline;
+use crate::sync::EventCount;
 use serde::Deserialize;
+use std::sync::atomic::Ordering::Relaxed;
 use std::thread;
 use std::time::Duration;
 
@@ -205,6 +210,61 @@ fn large_items_go_in_blocks_and_are_given_back() {
     assert!(arena.stats().bytes_in_use < before + 1000);
     drop(sender);
     assert_eq!(arena.stats().bytes_in_use, 0);
+}
+
+/// The receiver goes between the sender's look and the commit.
+#[test]
+fn a_block_for_nobody_is_freed() {
+    let arena = arena();
+    let (receiver, mut sender) = Pipe::simplex_in::<()>(&arena, 256).unwrap();
+    let writer = &mut sender.writer;
+    let room = writer.room_for_block(Deadline::NEVER).unwrap();
+    drop(receiver);
+    let before = arena.stats().bytes_in_use;
+    let parcel = Parcel::for_bytes(&arena, 5000, 64).unwrap().into_index();
+    assert!(arena.stats().bytes_in_use > before);
+    writer.commit_block(room, BLOCK_BYTES, parcel);
+    assert_eq!(arena.stats().bytes_in_use, before);
+}
+
+/// More of them than can be listed at once.
+#[test]
+fn places_of_blocks_are_used_again() {
+    let arena = arena();
+    let (mut receiver, mut sender) = Pipe::simplex_in::<()>(&arena, 256).unwrap();
+    for number in 0..200_u8 {
+        sender.try_send_bytes(&[number; 1000]).unwrap();
+        assert_eq!(receiver.recv_bytes().unwrap(), [number; 1000]);
+    }
+}
+
+/// Whether this wakes who sleeps on the event.
+fn wakes(event: &EventCount, act: impl FnOnce()) -> bool {
+    let (word, key) = event.announce();
+    act();
+    word.word().load(Relaxed) != key
+}
+
+#[test]
+fn who_sleeps_is_woken() {
+    let (mut receiver, mut sender) = simplex::<u64>(256);
+    let view = |receiver: &PipeReceiver<u64>| receiver.reader.end.another_view();
+    let here = view(&receiver);
+    assert!(wakes(here.not_empty(), || sender.send(1).unwrap()));
+    while sender.try_send(1).is_ok() {}
+    // It needs the room of several: who reads the first leaves it asleep.
+    let full = sender.send_bytes_timeout(&[1; 56], SOON);
+    assert!(matches!(full, Err(PutError::Full(()))));
+    let mut read = 0;
+    while !wakes(here.not_full(), || assert_eq!(receiver.recv().unwrap(), 1)) {
+        read += 1;
+    }
+    assert!(read > 0);
+    sender.try_send_bytes(&[1; 56]).unwrap();
+    assert!(wakes(here.not_empty(), || drop(sender)), "the end");
+    let (receiver, _sender) = simplex::<u64>(256);
+    let here = view(&receiver);
+    assert!(wakes(here.not_full(), || drop(receiver)), "the end");
 }
 
 #[test]

@@ -1,7 +1,7 @@
 //! Models of the byte ring, run by `ci/loom.sh`: its payload is watched for races, its positions wrap several times.
 
 use super::*;
-use crate::primitive::{AtomicU32, Fences};
+use crate::primitive::Fences;
 use crate::sync::EventCount;
 use loom::cell::UnsafeCell;
 use loom::sync::Arc;
@@ -16,7 +16,7 @@ struct Heap {
     words: Vec<AtomicU64>,
     payloads: Vec<UnsafeCell<u64>>,
     head: AtomicU64,
-    gone: AtomicU32,
+    gone: Gone,
     not_empty: EventCount,
     not_full: EventCount,
 }
@@ -28,7 +28,7 @@ unsafe impl Send for Heap {}
 
 impl ByteStorage for Arc<Heap> {
     fn capacity(&self) -> usize {
-        WORDS * 8
+        self.words.len() * 8
     }
     fn word(&self, at: usize) -> &AtomicU64 {
         &self.words[at / 8]
@@ -36,15 +36,19 @@ impl ByteStorage for Arc<Heap> {
     fn head(&self) -> &AtomicU64 {
         &self.head
     }
+    fn writer_gone(&self) -> &Gone {
+        &self.gone
+    }
+    fn prepare(&self, _: usize) {}
 }
 
 impl Heap {
-    fn new() -> Arc<Heap> {
+    fn new(words: usize) -> Arc<Heap> {
         Arc::new(Heap {
-            words: (0..WORDS).map(|_| AtomicU64::new(0)).collect(),
-            payloads: (0..WORDS).map(|_| UnsafeCell::new(0)).collect(),
+            words: (0..words).map(|_| AtomicU64::new(0)).collect(),
+            payloads: (0..words).map(|_| UnsafeCell::new(0)).collect(),
             head: AtomicU64::new(0),
-            gone: AtomicU32::new(0),
+            gone: Gone::new(),
             not_empty: EventCount::new(),
             not_full: EventCount::new(),
         })
@@ -72,10 +76,14 @@ fn try_write(heap: &Arc<Heap>, writer: &mut WriteCursor, value: u64) -> bool {
 
 fn try_read(heap: &Arc<Heap>, reader: &mut ReadCursor) -> Option<u64> {
     let record = reader.peek(heap)?;
+    Some(take(heap, reader, &record))
+}
+
+fn take(heap: &Arc<Heap>, reader: &mut ReadCursor, record: &Record) -> u64 {
     assert_eq!((record.kind, record.len), (FIRST_KIND, 8));
     let value = heap.read(record.at);
     reader.release(heap, record.len);
-    Some(value)
+    value
 }
 
 /// The waits of both sides, as in `pipe`.
@@ -91,33 +99,56 @@ fn write(heap: &Arc<Heap>, writer: &mut WriteCursor, value: u64) {
 }
 
 fn read(heap: &Arc<Heap>, reader: &mut ReadCursor) -> Option<u64> {
-    // The look at the flag, then once more at the ring: what was committed before the end arrives.
-    let mut look = || match try_read(heap, reader) {
-        Some(value) => Some(Some(value)),
-        None if heap.gone.load(Acquire) == 0 => None,
-        None => Some(try_read(heap, reader)),
-    };
-    let value = loop {
-        if let Some(value) = look() {
-            break value;
+    let found = loop {
+        if let Some(found) = reader.peek_or_end(heap) {
+            break found;
         }
         let key = heap.not_empty.prepare(FENCES);
-        if let Some(value) = look() {
-            break value;
+        if let Some(found) = reader.peek_or_end(heap) {
+            break found;
         }
         heap.not_empty.sleep(key, Duration::ZERO);
     };
+    let value = found.ok().map(|record| take(heap, reader, &record));
     heap.not_full.notify_one(FENCES);
     value
+}
+
+/// Runs a model of a new ring and its two sides.
+fn model(run: impl Fn(Arc<Heap>, WriteCursor, ReadCursor) + Send + Sync + 'static) {
+    model_of(WORDS, run);
+}
+
+fn model_of(
+    words: usize,
+    run: impl Fn(Arc<Heap>, WriteCursor, ReadCursor) + Send + Sync + 'static,
+) {
+    loom::model(move || {
+        let heap = Heap::new(words);
+        let writer = WriteCursor::new(&heap, 0);
+        let reader = ReadCursor::new(&heap);
+        run(heap, writer, reader);
+    });
+}
+
+/// So many are written and read, each side waiting for the other.
+fn cross(heap: &Arc<Heap>, mut writer: WriteCursor, reader: &mut ReadCursor, count: u64) {
+    let other = heap.clone();
+    let thread = thread::spawn(move || {
+        for value in 1..=count {
+            write(&other, &mut writer, value);
+        }
+    });
+    for value in 1..=count {
+        assert_eq!(read(heap, reader), Some(value));
+    }
+    thread.join().unwrap();
 }
 
 /// No waiting: what is there is right, in whatever order the two run. Two words a record in a ring of four: it wraps.
 #[test]
 fn loom_bytes_cross_and_wrap() {
-    loom::model(|| {
-        let heap = Heap::new();
-        let mut writer = WriteCursor::new(&heap, 0);
-        let mut reader = ReadCursor::new(&heap);
+    model(|heap, mut writer, mut reader| {
         let other = heap.clone();
         let thread = thread::spawn(move || {
             let mut written = 0;
@@ -146,34 +177,17 @@ fn loom_bytes_cross_and_wrap() {
 /// Both sides wait for each other, twice around the ring.
 #[test]
 fn loom_nobody_sleeps_for_ever() {
-    loom::model(|| {
-        let heap = Heap::new();
-        let mut writer = WriteCursor::new(&heap, 0);
-        let mut reader = ReadCursor::new(&heap);
-        let other = heap.clone();
-        let thread = thread::spawn(move || {
-            for value in 1..=3 {
-                write(&other, &mut writer, value);
-            }
-        });
-        for value in 1..=3 {
-            assert_eq!(read(&heap, &mut reader), Some(value));
-        }
-        thread.join().unwrap();
-    });
+    model(|heap, writer, mut reader| cross(&heap, writer, &mut reader, 3));
 }
 
 /// The end comes while the reader is about to sleep; what was committed before arrives.
 #[test]
 fn loom_the_end_wakes_the_reader() {
-    loom::model(|| {
-        let heap = Heap::new();
-        let mut writer = WriteCursor::new(&heap, 0);
-        let mut reader = ReadCursor::new(&heap);
+    model(|heap, mut writer, mut reader| {
         let other = heap.clone();
         let thread = thread::spawn(move || {
             write(&other, &mut writer, 1);
-            other.gone.store(1, Release);
+            other.gone.set();
             other.not_empty.notify_all(FENCES);
         });
         assert_eq!(read(&heap, &mut reader), Some(1));
@@ -185,35 +199,20 @@ fn loom_the_end_wakes_the_reader() {
 /// A record that does not fit in front of the end: padding, then the record at the beginning.
 #[test]
 fn loom_padding_is_stepped_over() {
-    loom::model(|| {
-        let heap = Heap::new();
-        let mut writer = WriteCursor::new(&heap, 0);
-        let mut reader = ReadCursor::new(&heap);
+    model(|heap, mut writer, mut reader| {
         // An empty record shifts all by one word.
         assert!(writer.room(&heap, 0).is_some());
         writer.commit(&heap, 0, FIRST_KIND);
         assert_eq!(reader.peek(&heap).map(|record| record.len), Some(0));
         reader.release(&heap, 0);
-        let other = heap.clone();
-        let thread = thread::spawn(move || {
-            for value in 1..=2 {
-                write(&other, &mut writer, value);
-            }
-        });
-        for value in 1..=2 {
-            assert_eq!(read(&heap, &mut reader), Some(value));
-        }
-        thread.join().unwrap();
+        cross(&heap, writer, &mut reader, 2);
     });
 }
 
 /// What was read is written over, with nothing but the reader's position between the two.
 #[test]
 fn loom_room_comes_after_the_reading() {
-    loom::model(|| {
-        let heap = Heap::new();
-        let mut writer = WriteCursor::new(&heap, 0);
-        let mut reader = ReadCursor::new(&heap);
+    model(|heap, mut writer, mut reader| {
         assert!(try_write(&heap, &mut writer, 1));
         assert_eq!(try_read(&heap, &mut reader), Some(1));
         assert!(try_write(&heap, &mut writer, 2));
@@ -236,10 +235,7 @@ fn loom_room_comes_after_the_reading() {
 /// Again and again, with nothing else between the two sides: what lies in one place is read before it is written again.
 #[test]
 fn loom_a_place_is_read_before_it_is_used_again() {
-    loom::model(|| {
-        let heap = Heap::new();
-        let mut writer = WriteCursor::new(&heap, 0);
-        let mut reader = ReadCursor::new(&heap);
+    model(|heap, mut writer, mut reader| {
         let other = heap.clone();
         let thread = thread::spawn(move || {
             for value in 1..=3 {
@@ -260,3 +256,5 @@ fn loom_a_place_is_read_before_it_is_used_again() {
         thread.join().unwrap();
     });
 }
+
+mod ends;
