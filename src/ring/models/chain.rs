@@ -342,6 +342,22 @@ fn loom_two_append() {
     });
 }
 
+/// Who has only seen the successor sends others there: for them, too, it is made.
+#[test]
+fn loom_moving_on_what_another_appends() {
+    model(|| {
+        let world = World::new(2, 1);
+        let other = world.clone();
+        let appends = thread::spawn(move || other.chain().append(link(0), other.make(1)));
+        let other = world.clone();
+        let moves = thread::spawn(move || other.chain().leave_last(link(0)));
+        world.index(world.chain().enter_last(&world.pins[0][0]));
+        assert!(appends.join().unwrap());
+        moves.join().unwrap();
+        assert_eq!(world.chain().enter_last(&world.pins[0][0]), link(1));
+    });
+}
+
 #[test]
 fn loom_append_against_end() {
     model(|| {
