@@ -111,7 +111,8 @@ impl Arena {
     pub(crate) fn idle(&self) {
         let now = milliseconds();
         let last = self.0.trim.last.load(Relaxed);
-        if now - last < TRIM_EVERY.as_millis() as u64 {
+        // Another thread may have been here since `now`.
+        if now.saturating_sub(last) < TRIM_EVERY.as_millis() as u64 {
             return;
         }
         self.0.trim.last.store(now, Relaxed);

@@ -162,13 +162,13 @@ impl<'de> Deserializer<'de> for FromWord {
 
     visits! {
         deserialize_bool(word) -> visit_bool(word != 0);
-        deserialize_i8(word) -> visit_i64(word as i64);
-        deserialize_i16(word) -> visit_i64(word as i64);
-        deserialize_i32(word) -> visit_i64(word as i64);
+        deserialize_i8(word) -> visit_i8(i8::try_from(word as i64).map_err(|_| NoWord)?);
+        deserialize_i16(word) -> visit_i16(i16::try_from(word as i64).map_err(|_| NoWord)?);
+        deserialize_i32(word) -> visit_i32(i32::try_from(word as i64).map_err(|_| NoWord)?);
         deserialize_i64(word) -> visit_i64(word as i64);
-        deserialize_u8(word) -> visit_u64(word);
-        deserialize_u16(word) -> visit_u64(word);
-        deserialize_u32(word) -> visit_u64(word);
+        deserialize_u8(word) -> visit_u8(u8::try_from(word).map_err(|_| NoWord)?);
+        deserialize_u16(word) -> visit_u16(u16::try_from(word).map_err(|_| NoWord)?);
+        deserialize_u32(word) -> visit_u32(u32::try_from(word).map_err(|_| NoWord)?);
         deserialize_u64(word) -> visit_u64(word);
         deserialize_f32(word) -> visit_f32(f32::from_bits(word as u32));
         deserialize_f64(word) -> visit_f64(f64::from_bits(word));
@@ -212,6 +212,34 @@ mod tests {
     #[derive(Serialize, Deserialize, PartialEq, Debug)]
     struct New(i16);
 
+    /// Takes what it has asked for, and nothing wider.
+    #[derive(PartialEq, Debug)]
+    struct Narrow(u8);
+
+    impl Serialize for Narrow {
+        fn serialize<S: Serializer>(&self, to: S) -> Result<S::Ok, S::Error> {
+            to.serialize_u8(self.0)
+        }
+    }
+
+    impl<'de> Deserialize<'de> for Narrow {
+        fn deserialize<D: Deserializer<'de>>(from: D) -> Result<Self, D::Error> {
+            from.deserialize_u8(Narrow(0))
+        }
+    }
+
+    impl Visitor<'_> for Narrow {
+        type Value = Narrow;
+
+        fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+            f.write_str("a byte")
+        }
+
+        fn visit_u8<E>(self, byte: u8) -> Result<Narrow, E> {
+            Ok(Narrow(byte))
+        }
+    }
+
     #[derive(Serialize, Deserialize, PartialEq, Debug)]
     struct Named {
         number: u8,
@@ -238,6 +266,7 @@ mod tests {
             round(letter);
         }
         round(New(-7));
+        round(Narrow(200));
     }
 
     #[test]

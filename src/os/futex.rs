@@ -33,7 +33,7 @@ pub(crate) fn wake(word: &AtomicU32, n: u32) -> usize {
 
 /// `futex_waitv(words, n, 0, end, CLOCK_MONOTONIC)`: sleeps while each word holds what is expected of it, at most 128.
 ///
-/// `Ok` as for [`wait`], also when the time is over. Kernels before 5.16 do not have it: `Unsupported`.
+/// `Ok` as for [`wait`], also when the time is over. Kernels before 5.16 do not have it, and some filters forbid it: `Unsupported`.
 #[cfg_attr(
     all(test, loom),
     allow(dead_code, reason = "no model waits for several")
@@ -60,7 +60,8 @@ pub(crate) fn wait_any(words: &[(&AtomicU32, u32)], timeout: Duration) -> io::Re
         ClockId::Monotonic,
     ) {
         Ok(_) | Err(Errno::AGAIN | Errno::INTR | Errno::TIMEDOUT) => Ok(()),
-        Err(Errno::NOSYS) => Err(io::ErrorKind::Unsupported.into()),
+        // Or a filter forbids it.
+        Err(Errno::NOSYS | Errno::PERM) => Err(io::ErrorKind::Unsupported.into()),
         Err(error) => Err(error.into()),
     }
 }

@@ -7,6 +7,7 @@ use super::record::{HEAD, ResultKind, from_word, read_head};
 use super::shared::Shared;
 use crate::arena::{Block, Lent};
 use crate::codec::{self, Decoder};
+use crate::process::discard;
 use crate::ring::{Cards, Hand};
 use serde::de::DeserializeOwned;
 use std::panic::{AssertUnwindSafe, catch_unwind};
@@ -282,8 +283,8 @@ impl Batch {
         if let (Some(callback), Some(done)) = (callback, &done) {
             let call = || callback(shared, done);
             if let Err(payload) = catch_unwind(AssertUnwindSafe(call)) {
-                // The hook has printed the panic; nobody else is harmed. Dropping what user code threw could throw again.
-                std::mem::forget(payload);
+                // The hook has printed the panic; nobody else is harmed.
+                discard(payload);
             }
         }
         drop(done);

@@ -140,7 +140,7 @@ pub(super) fn tend_alone(shared: &Shared) -> Option<Duration> {
     let was_over = core.over;
     finish(shared, &mut core);
     news |= core.over != was_over;
-    let waits = core.staff.has_seats() && core.broken.is_none() && core.phase == Phase::Open;
+    let waits = core.staff.has_seats() && core.needs_workers();
     let pause = core.staff.pause().filter(|_| waits);
     if news || pause.is_some() || core.staff.changes != before {
         // It may have gone to sleep at those that there were before.

@@ -20,6 +20,7 @@ mod tests;
 mod worker;
 
 use crate::os::clock::Deadline;
+use crate::process::{discard, panicked};
 use batch::{Batch, Callback, Finished};
 use flow::{Flow, Manner};
 use record::Packed;
@@ -29,6 +30,7 @@ use serde::de::DeserializeOwned;
 use shared::{Phase, Shared, Submitted};
 use std::fmt;
 use std::io;
+use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
@@ -191,10 +193,17 @@ impl Pool {
         A: Serialize + DeserializeOwned,
         R: Serialize + DeserializeOwned,
     {
-        let callback = move |shared: &Shared, done: &[Finished]| match decode_one::<R>(shared, done)
-        {
-            Ok(result) => on_ok(&result),
-            Err(error) => on_error(&error),
+        let callback = move |shared: &Shared, done: &[Finished]| {
+            let decode = || decode_one::<R>(shared, done);
+            let outcome = catch_unwind(AssertUnwindSafe(decode)).unwrap_or_else(|payload| {
+                let (message, location) = panicked(&*payload);
+                discard(payload);
+                Err(TaskError::Panicked { message, location })
+            });
+            match outcome {
+                Ok(result) => on_ok(&result),
+                Err(error) => on_error(&error),
+            }
         };
         self.submit_one(f, args, Some(Box::new(callback)))
     }

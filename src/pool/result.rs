@@ -144,7 +144,8 @@ impl<R> AsyncResult<R> {
         self.wait_timeout(Duration::ZERO)
     }
 
-    /// Whether the outcome is a result; `None` while there is none.
+    /// Whether the function returned; `None` while there is no outcome. That the result can be decoded is only seen by
+    /// [`get`](Self::get).
     pub fn successful(&self) -> Option<bool> {
         if self.ready() {
             let done = self.done(Deadline::NOW)?;

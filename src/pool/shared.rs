@@ -379,7 +379,10 @@ impl Shared {
             self.came_back(core, hand, None);
         }
         core.staff.hands = hands;
-        if core.sleepers > 0 {
+        if core.reading {
+            // What somebody else sleeps for, as the reader, is gone from where he looks.
+            self.tell();
+        } else if core.sleepers > 0 {
             self.changed.notify_all();
         }
         true

@@ -11,7 +11,7 @@ use crate::codec::{self, Failure, Fit, Pod};
 use crate::error::{DecodeError, EncodeError};
 use crate::os::entry::function::Function;
 use crate::os::{bell, interrupt};
-use crate::process::{Fd, panicked};
+use crate::process::{Fd, discard, panicked};
 use crate::queue::Queue;
 use crate::ring::{Cards, Extent, Hand, JobPlace, Jobs, Marker, Serial, Ticket};
 use serde::de::DeserializeOwned;
@@ -383,8 +383,7 @@ impl Run {
         // Its result may be there, if it was in being dropped that it panicked: one outcome a task.
         self.extent.end = self.kept;
         let (message, location) = panicked(&*payload);
-        // Dropping what user code threw could throw again.
-        std::mem::forget(payload);
+        discard(payload);
         self.settle(Err(Trouble::Fault(Fault::Panicked { message, location })));
     }
 

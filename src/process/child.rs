@@ -208,6 +208,13 @@ pub(crate) fn panicked(payload: &(dyn Any + Send)) -> (String, Option<String>) {
     (message, noted.and_then(|(_, location)| location))
 }
 
+/// Drops what a panic has thrown, which may throw again.
+pub(crate) fn discard(payload: Box<dyn Any + Send>) {
+    if let Err(thrown) = panic::catch_unwind(AssertUnwindSafe(|| drop(payload))) {
+        mem::forget(thrown);
+    }
+}
+
 fn text_of(payload: &(dyn Any + Send)) -> String {
     if let Some(text) = payload.downcast_ref::<&str>() {
         (*text).to_string()

@@ -20,7 +20,7 @@ use serde::Serialize;
 use serde::de::DeserializeOwned;
 
 pub use builder::{Builder, StartMethod};
-pub(crate) use child::panicked;
+pub(crate) use child::{discard, panicked};
 pub use error::{ExitCode, JoinError, SpawnError};
 pub use fd::Fd;
 pub use handle::{Process, ProcessRef};

@@ -116,6 +116,16 @@ impl<'a> Permits<'a> {
     /// Takes a free permit; looks at those from the number `from` on first. What is reserved only for one who has slept, or would
     /// go without it.
     pub(super) fn take(self, me: MemberId, from: usize, who: For) -> Option<&'a AtomicU64> {
+        if who == For::Sleepers {
+            // First: those who come later would leave it alone, with nobody else awake to take it.
+            let reserved = self.0.each_from(from).find(|slot| {
+                let word = SlotWord::of(slot);
+                word.state() == RESERVED && word.replace(slot, word.next(HELD, me), AcqRel)
+            });
+            if reserved.is_some() {
+                return reserved;
+            }
+        }
         let is_for_me = |state| state == FREE || state == RESERVED && who == For::Sleepers;
         self.search(is_for_me, HELD, me, from)
     }
@@ -200,5 +210,21 @@ impl<'a> Permits<'a> {
                 && word.replace(slot, word.next(FREE, 0), Release)
         };
         self.0.each().filter(given_back).count()
+    }
+}
+
+#[cfg(all(test, not(loom)))]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_is_reserved_is_taken_by_sleepers_first() {
+        let words = [FREE, RESERVED].map(|state| AtomicU64::new(SlotWord::new(0, state, 0).0));
+        let permits = Permits(Slots::fixed(&words));
+        let slot = permits.take(1, 0, For::Sleepers).expect("two to be had");
+        assert!(std::ptr::eq(slot, &words[1]));
+        let slot = permits.take(2, 0, For::All).expect("nobody need wait");
+        assert!(std::ptr::eq(slot, &words[0]));
+        assert!(permits.take(3, 0, For::Sleepers).is_none());
     }
 }

@@ -84,7 +84,7 @@ pub(super) struct Slots<'a> {
 
 impl<'a> Slots<'a> {
     /// A table that does not grow.
-    #[cfg(all(test, loom))]
+    #[cfg(test)]
     pub(super) fn fixed(inline: &'a [AtomicU64]) -> Slots<'a> {
         Slots { inline, more: None }
     }

@@ -1,8 +1,8 @@
 //! One outcome a task and one callback, whatever panics and however the pool ends; a start that is interrupted.
 
 use crate::guard::watch;
-use multiprocess::{Pool, Process, Queue, TaskError, parent_process};
-use serde::{Deserialize, Serialize};
+use multiprocess::{Pool, Process, Queue, TaskError, Value, parent_process};
+use serde::{Deserialize, Deserializer, Serialize};
 use std::panic::panic_any;
 use std::sync::{Arc, mpsc};
 use std::thread;
@@ -70,6 +70,58 @@ fn a_task_has_one_outcome_whatever_panics() {
             }
         }
     }
+}
+
+/// What is thrown, and counts when it is dropped.
+struct Counted(Value<u32>);
+
+impl Drop for Counted {
+    fn drop(&mut self) {
+        *self.0.lock().unwrap() += 1;
+    }
+}
+
+#[test]
+fn what_is_thrown_is_dropped() {
+    let _watch = watch();
+    let pool = Pool::new(1).unwrap();
+    let dropped = Value::new(0).unwrap();
+    let throw = |dropped: Value<u32>| panic_any(Counted(dropped));
+    for round in 1..4 {
+        let outcome = pool.apply::<_, ()>(throw, dropped.clone());
+        assert!(matches!(outcome, Err(TaskError::Panicked { .. })));
+        assert_eq!(dropped.get().unwrap(), round);
+    }
+    let (told, tells) = (dropped.clone(), |()| ());
+    pool.apply_async_with(tells, (), move |()| panic_any(Counted(told)), |_| ());
+    pool.close();
+    pool.join().unwrap();
+    assert_eq!(dropped.get().unwrap(), 4);
+}
+
+/// A result that panics when it is decoded.
+#[derive(Serialize)]
+struct Mine(u32);
+
+impl<'de> Deserialize<'de> for Mine {
+    fn deserialize<D: Deserializer<'de>>(from: D) -> Result<Self, D::Error> {
+        panic!("a mine: {}", u32::deserialize(from)?);
+    }
+}
+
+#[test]
+fn a_result_that_panics_in_decoding_has_its_callback() {
+    let _watch = watch();
+    let pool = Pool::new(1).unwrap();
+    let (told, tells) = mpsc::channel();
+    pool.apply_async_with(
+        Mine,
+        7,
+        |_| unreachable!("it cannot be decoded"),
+        move |error| told.send(error.clone()).unwrap(),
+    );
+    let error = tells.recv().unwrap();
+    assert!(matches!(error, TaskError::Panicked { message, .. } if message == "a mine: 7"));
 }
 
 /// Hands in a task whose callbacks tell.
