@@ -5,7 +5,7 @@
 use std::sync::atomic::{AtomicU64, Ordering::SeqCst};
 
 use crate::arch::Class;
-use crate::stepper::{End, Stepper, Stop, read_memory};
+use crate::stepper::{End, Site, Stepper, Stop, read_memory};
 use crate::sweep::{Corpse, Outcome, Sweep, Victim, alone, stride};
 use crate::trace::{Effect, Point, Step, plan, trace};
 use crate::victim::marked;
@@ -239,16 +239,16 @@ fn no_write_is_overlooked() {
     let mut changes = 0;
     for (n, step) in found.iter().enumerate() {
         let next = stepper.next().expect("next");
-        assert_eq!(next.pc, step.pc, "the two runs differ at step {n}");
+        assert_eq!(next.site, step.site, "the two runs differ at step {n}");
         assert_eq!(stepper.step(), Ok(Stop::Stepped));
         let after = bytes(&stepper);
         let repeats = next.insn.class == Class::Repeat;
         if before != after && !repeats {
             changes += 1;
-            assert_ne!(step.effect, Effect::None, "step {n} at {:#x}", step.pc);
+            assert_ne!(step.effect, Effect::None, "step {n} at {:#x}", step.site.pc);
         }
         if step.effect == Effect::Write {
-            assert_ne!(before, after, "step {n} at {:#x}", step.pc);
+            assert_ne!(before, after, "step {n} at {:#x}", step.site.pc);
         }
         before = after;
     }
@@ -309,7 +309,7 @@ fn a_dropped_stepper_ends_its_victim() {
 fn a_thinned_plan_keeps_the_points_around_atomics() {
     let mut steps: Vec<Step> = (0..1000)
         .map(|pc| Step {
-            pc,
+            site: Site { pc, depth: 0 },
             effect: Effect::None,
         })
         .collect();

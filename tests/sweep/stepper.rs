@@ -52,10 +52,18 @@ pub enum End {
     Killed(i32),
 }
 
+/// Where a victim stands: an instruction, and how many bytes of stack lie between it and the last
+/// mark. The same function called from elsewhere is, as a rule, another site.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub struct Site {
+    pub pc: u64,
+    pub depth: u64,
+}
+
 /// The instruction before which a victim stands.
 #[derive(Clone, Copy, Debug)]
 pub struct Next {
-    pub pc: u64,
+    pub site: Site,
     pub insn: Insn,
     /// Start and length of the memory that it may touch.
     pub touched: Option<(u64, u64)>,
@@ -80,6 +88,8 @@ pub struct Stepper {
     next: Option<Next>,
     repeats: (u64, u32),
     breakpoint: bool,
+    /// The stack pointer at the last mark.
+    base: u64,
     end: Option<End>,
     gone: bool,
     code: HashMap<u64, Insn>,
@@ -113,6 +123,7 @@ impl Stepper {
             next: None,
             repeats: (0, 0),
             breakpoint: false,
+            base: 0,
             end: None,
             gone: false,
             code: HashMap::new(),
@@ -191,8 +202,9 @@ impl Stepper {
             let length = read_memory(self.pid, pc, &mut bytes);
             arch::decode(&bytes[..length])
         });
+        let depth = self.base.wrapping_sub(regs.stack_pointer());
         let next = Next {
-            pc,
+            site: Site { pc, depth },
             insn,
             touched: arch::touched(&insn, &regs),
             syscall: regs.syscall_number(),
@@ -207,15 +219,15 @@ impl Stepper {
         let next = self.next()?;
         let (last, count) = self.repeats;
         self.repeats = match next.insn.class {
-            Class::Repeat if last == next.pc => (last, count + 1),
-            Class::Repeat => (next.pc, 1),
+            Class::Repeat if last == next.site.pc => (last, count + 1),
+            Class::Repeat => (next.site.pc, 1),
             _ => (0, 0),
         };
         if next.insn.class == Class::Exclusive {
             return Err("a load-exclusive cannot be stepped: build for LSE atomics".into());
         }
         let finish = self.repeats.1 > REPEATS_STEPPED && next.repeats_left;
-        if finish && self.set_breakpoint(Some(next.pc + u64::from(next.insn.length)))? {
+        if finish && self.set_breakpoint(Some(next.site.pc + u64::from(next.insn.length)))? {
             let stop = self.resume_and_wait(libc::PTRACE_CONT)?;
             if !matches!(stop, Stop::Ended(_)) {
                 self.set_breakpoint(None)?;
@@ -232,15 +244,15 @@ impl Stepper {
         self.wait_for(Some(BLOCKED_AFTER))
     }
 
-    /// Lets the victim run until it has come to `pc` so many times. `unblock` is called when it
+    /// Lets the victim run until it has come to a site so many times. `unblock` is called when it
     /// seems to sleep. Anything but `Stepped` means that it did not come.
     pub fn run_to(
         &mut self,
-        pc: u64,
+        site: Site,
         times: usize,
         unblock: &mut dyn FnMut(),
     ) -> Result<Stop, String> {
-        if !self.set_breakpoint(Some(pc))? {
+        if !self.set_breakpoint(Some(site.pc))? {
             return Err("no hardware breakpoint".into());
         }
         let mut seen = 0;
@@ -252,7 +264,7 @@ impl Stepper {
                 stop = self.wait()?;
             }
             match stop {
-                Stop::Stepped if self.breakpoint => seen += 1,
+                Stop::Stepped if self.breakpoint => seen += usize::from(self.next()?.site == site),
                 Stop::Stepped => {}
                 Stop::Ended(end) => return Ok(Stop::Ended(end)),
                 other => {
@@ -347,6 +359,7 @@ impl Stepper {
         self.breakpoint = arch::is_breakpoint(info.si_code);
         if arch::is_mark(info.si_code) {
             arch::pass_mark(self.pid)?;
+            self.base = Regs::read(self.pid)?.stack_pointer();
             return Ok(Stop::Mark);
         }
         Ok(Stop::Stepped)

@@ -412,19 +412,19 @@ pub fn reach(
 ) -> Result<Arrived, String> {
     let mut done = 0;
     // Where addresses are not fixed, only the count says which step this is.
-    let fixed = whole.steps.first().map(|step| step.pc) == Some(stepper.next()?.pc);
+    let fixed = whole.steps.first().map(|step| step.site) == Some(stepper.next()?.site);
     if fixed
-        && let Some((pc, times, rest)) = whole.shortcut(point.after)
+        && let Some((site, times, rest)) = whole.shortcut(point.after)
         && stepper.set_breakpoint(None)?
     {
-        if stepper.run_to(pc, times, unblock)? != Stop::Stepped {
+        if stepper.run_to(site, times, unblock)? != Stop::Stepped {
             return Ok(Arrived::Elsewhere);
         }
         done = point.after - rest;
     }
     let mut on_path = true;
     while done < point.after {
-        on_path &= !fixed || whole.steps[done].pc == stepper.next()?.pc;
+        on_path &= !fixed || whole.steps[done].site == stepper.next()?.site;
         let mut stop = stepper.step()?;
         if stop == Stop::Blocked {
             unblock();
@@ -441,9 +441,9 @@ pub fn reach(
             _ => Ok(Arrived::Elsewhere),
         };
     }
-    let here = stepper.next()?.pc;
+    let here = stepper.next()?.site;
     match whole.steps.get(point.after) {
-        Some(step) if fixed && step.pc != here => Ok(Arrived::Elsewhere),
+        Some(step) if fixed && step.site != here => Ok(Arrived::Elsewhere),
         _ if on_path => Ok(Arrived::There),
         _ => Ok(Arrived::Elsewhere),
     }

@@ -11,12 +11,12 @@ use std::collections::HashMap;
 use std::fs;
 
 use crate::arch::Class;
-use crate::stepper::{End, Next, Stepper, Stop, read_memory};
+use crate::stepper::{End, Next, Site, Stepper, Stop, read_memory};
 
 /// One step of the unharmed run.
 #[derive(Clone, Copy, Debug)]
 pub struct Step {
-    pub pc: u64,
+    pub site: Site,
     pub effect: Effect,
 }
 
@@ -74,7 +74,7 @@ pub fn trace(stepper: &mut Stepper, unblock: &mut dyn FnMut()) -> Result<Trace, 
             Stop::Mark => break None,
             Stop::Ended(end) => {
                 steps.push(Step {
-                    pc: next.pc,
+                    site: next.site,
                     effect,
                 });
                 break Some(end);
@@ -94,7 +94,7 @@ pub fn trace(stepper: &mut Stepper, unblock: &mut dyn FnMut()) -> Result<Trace, 
             maps = mappings(stepper.pid());
         }
         steps.push(Step {
-            pc: next.pc,
+            site: next.site,
             effect,
         });
     };
@@ -161,13 +161,13 @@ impl Trace {
         let map = self
             .maps
             .iter()
-            .find(|map| map.start <= step.pc && step.pc < map.end);
+            .find(|map| map.start <= step.site.pc && step.site.pc < map.end);
         match map {
             Some(map) => {
                 let file = map.name.rsplit('/').next().unwrap_or_default();
-                format!("{file}+{:#x}", step.pc - map.start + map.offset)
+                format!("{file}+{:#x}", step.site.pc - map.start + map.offset)
             }
-            None => format!("{:#x}", step.pc),
+            None => format!("{:#x}", step.site.pc),
         }
     }
 
@@ -183,33 +183,42 @@ impl Trace {
         format!("before {}, between {before} and {behind}", self.place(n))
     }
 
-    /// How a kill point is reached without stepping all the way: run to an address so many
-    /// times, then step the rest. `None` when stepping is as good.
+    /// How a kill point is reached without stepping all the way: run to a site so many times,
+    /// then step the rest. `None` when stepping is as good.
     ///
-    /// A loop that turns more often in one round than in another shifts what is counted. So the
-    /// address is the one come by least among the last steps, and those behind it are stepped,
-    /// where each can be compared.
-    pub fn shortcut(&self, n: usize) -> Option<(u64, usize, usize)> {
+    /// What turns more often in one round than in another shifts what is counted. So the site is one come by
+    /// only once, or else least, among the last steps; those behind it are stepped, where each can be compared.
+    pub fn shortcut(&self, n: usize) -> Option<(Site, usize, usize)> {
         const STEPPED: usize = 100;
-        let from = n.min(self.len()).checked_sub(STEPPED).filter(|&m| m > 0)?;
+        /// So far back for one come by only once.
+        const FAR: usize = 5 * STEPPED;
+        let end = n.min(self.len());
+        let from = end.checked_sub(STEPPED).filter(|&m| m > 0)?;
         // In a repeated instruction the breakpoint is met once only.
-        let anchor = (from..n.min(self.len()))
-            .filter(|&m| self.steps[m].pc != self.steps[m - 1].pc)
-            .min_by_key(|&m| (self.arrivals[m], usize::MAX - m))?;
+        let fresh = |m: &usize| self.steps[*m].site != self.steps[m - 1].site;
+        let unique = |m: &usize| fresh(m) && self.arrivals[*m] == 1;
+        let near = (from..end).rfind(unique);
+        let far = || (end.saturating_sub(FAR).max(1)..from).rfind(unique);
+        let least = || {
+            (from..end)
+                .filter(fresh)
+                .min_by_key(|&m| (self.arrivals[m], usize::MAX - m))
+        };
+        let anchor = near.or_else(far).or_else(least)?;
         let arrivals = self.arrivals[anchor] as usize;
         let worth = arrivals + (n - anchor) + STEPPED < n;
-        worth.then_some((self.steps[anchor].pc, arrivals, n - anchor))
+        worth.then_some((self.steps[anchor].site, arrivals, n - anchor))
     }
 }
 
 /// For each step, how often its instruction has been come by, itself included. A repeated
 /// instruction counts once for all its repetitions.
 fn arrivals(steps: &[Step]) -> Vec<u32> {
-    let mut seen: HashMap<u64, u32> = HashMap::new();
+    let mut seen: HashMap<Site, u32> = HashMap::new();
     let mut last = None;
     let count = |step: &Step| {
-        let count = seen.entry(step.pc).or_default();
-        *count += u32::from(last.replace(step.pc) != Some(step.pc));
+        let count = seen.entry(step.site).or_default();
+        *count += u32::from(last.replace(step.site) != Some(step.site));
         *count
     };
     steps.iter().map(count).collect()
@@ -253,28 +262,28 @@ pub fn plan(steps: &[Step], stride: usize) -> Vec<Point> {
     };
     let mut passes: HashMap<u64, usize> = HashMap::new();
     for step in steps {
-        *passes.entry(step.pc).or_default() += 1;
+        *passes.entry(step.site.pc).or_default() += 1;
     }
     let mut passed: HashMap<u64, usize> = HashMap::new();
     for (n, step) in steps.iter().enumerate() {
-        let nth = passed.entry(step.pc).or_default();
+        let nth = passed.entry(step.site.pc).or_default();
         *nth += 1;
-        let rare = *nth % (passes[&step.pc] / PASSES).max(1) == 0;
+        let rare = *nth % (passes[&step.site.pc] / PASSES).max(1) == 0;
         chosen[n] = n % every == 0 && rare;
     }
     chosen[length] = true;
     let mut total: HashMap<u64, usize> = HashMap::new();
     for step in steps.iter().filter(|step| step.effect != Effect::None) {
-        *total.entry(step.pc).or_default() += 1;
+        *total.entry(step.site.pc).or_default() += 1;
     }
     let mut seen: HashMap<u64, usize> = HashMap::new();
     for (n, step) in steps.iter().enumerate() {
         if step.effect == Effect::None {
             continue;
         }
-        let nth = seen.entry(step.pc).or_default();
+        let nth = seen.entry(step.site.pc).or_default();
         *nth += 1;
-        let total = total[&step.pc];
+        let total = total[&step.site.pc];
         let edge = *nth <= EDGES || *nth + EDGES > total;
         let keep = match step.effect {
             Effect::Atomic if stride == 1 => total <= 4 * WRITES || *nth % (total / WRITES) == 0,

@@ -41,6 +41,10 @@ impl Regs {
         self.0.pc
     }
 
+    pub fn stack_pointer(&self) -> u64 {
+        self.0.sp
+    }
+
     fn general(&self, number: u8) -> u64 {
         match number {
             31 => self.0.sp,

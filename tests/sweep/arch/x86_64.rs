@@ -27,6 +27,10 @@ impl Regs {
         self.0.rip
     }
 
+    pub fn stack_pointer(&self) -> u64 {
+        self.0.rsp
+    }
+
     fn general(&self, number: u8) -> u64 {
         let r = &self.0;
         [
