@@ -1,12 +1,22 @@
 //! What runs inside a victim: the operation between two marks.
 
+use std::hint::black_box;
 use std::time::{Duration, Instant};
 
 use crate::arch::trap;
 
+/// Aligns the stack of the function that owns it. Where a victim's stack begins depends on its environment, and frames that
+/// align themselves would otherwise lie at other depths in one victim than in another.
+#[repr(align(4096))]
+struct Page {
+    _byte: u8,
+}
+
 /// Runs an operation between two marks, once a tracer is there.
 #[inline(always)]
 pub fn marked<R>(operation: impl FnOnce() -> R) -> R {
+    let page = Page { _byte: 0 };
+    black_box(&page);
     await_tracer();
     trap();
     let result = operation();
