@@ -11,6 +11,9 @@ use crate::{start, watch};
 /// Long enough for who waits to sleep.
 const SECTION: Duration = Duration::from_millis(20);
 const ROUNDS: u32 = 60;
+/// The lesser of two has 1 or 2 rounds of 60 where nothing is done for it, and half of them where it
+/// is; less than half on a machine that lets who was woken wait for a processor for long.
+const FAIR: u32 = ROUNDS / 12;
 
 #[derive(Clone, Serialize, Deserialize)]
 enum Gate {
@@ -71,7 +74,7 @@ fn nobody_starves_before_a_lock() {
         Gate::RLock(RLock::new().unwrap()),
     ] {
         let count = lesser(gate);
-        assert!(count >= ROUNDS / 5, "{count} of {ROUNDS}");
+        assert!(count >= FAIR, "{count} of {ROUNDS}");
     }
 }
 
@@ -79,5 +82,5 @@ fn nobody_starves_before_a_lock() {
 fn nobody_starves_before_a_semaphore() {
     let _watch = watch();
     let count = lesser(Gate::Permits(Semaphore::new(1).unwrap()));
-    assert!(count >= ROUNDS / 5, "{count} of {ROUNDS}");
+    assert!(count >= FAIR, "{count} of {ROUNDS}");
 }
