@@ -70,10 +70,15 @@ fn buyer((lock, file): Buyer) -> Option<usize> {
 fn main() -> Result<(), Box<dyn Error>> {
     let wants = |option: &str| std::env::args().any(|argument| argument == option);
     let (rush, kill) = (wants("--rush"), wants("--kill"));
-    let lock = if rush { None } else { Some(Lock::new(())?) };
     let folder = std::env::temp_dir().join(format!("tickets-{}", std::process::id()));
     fs::create_dir(&folder)?;
-    let file = folder.join("tickets.json");
+    let sale = sell(folder.join("tickets.json"), rush, kill);
+    fs::remove_dir_all(&folder)?;
+    sale
+}
+
+fn sell(file: PathBuf, rush: bool, kill: bool) -> Result<(), Box<dyn Error>> {
+    let lock = if rush { None } else { Some(Lock::new(())?) };
     write(&file, &[])?;
     let people: Result<Vec<Process<_>>, _> = (0..BUYERS)
         .map(|_| spawn(buyer, (lock.clone(), file.clone())))
@@ -100,7 +105,6 @@ fn main() -> Result<(), Box<dyn Error>> {
         }
     }
     let buyers = buyers(&file)?;
-    fs::remove_dir_all(&folder)?;
     println!("so many say that they have the ticket: {sold:?}");
     println!("the file says who bought: {buyers:?}");
     if !rush {

@@ -17,7 +17,9 @@ use std::time::Duration;
 /// A [`Lock`](crate::Lock) that the thread that holds it can take again; others get it when all its guards are gone.
 ///
 /// It guards no data of its own, since its holder can have several guards at a time. A process that dies while it holds it
-/// leaves it to the next one, which is told so, as with a `Lock`.
+/// leaves it to the next one, which is told so, as with a `Lock`. A thread that ends with it, its guard forgotten, leaves it
+/// locked as long as its process lives; the system gives the numbers of ended threads out again, and a new thread of that
+/// process with the same number holds it.
 ///
 /// ```
 /// use multiprocess::RLock;
