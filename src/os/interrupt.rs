@@ -27,14 +27,27 @@ pub(crate) fn stand() -> io::Result<()> {
     stood
 }
 
-fn handle() -> io::Result<()> {
+/// In a copy of a process that stood: Ctrl-C ends it, as it ends every program that such a process starts.
+pub(crate) fn fall() {
+    if handler() == Some(nothing as extern "C" fn(libc::c_int) as usize) {
+        // SAFETY: what ends a process needs nothing of it.
+        unsafe { libc::signal(libc::SIGINT, libc::SIG_DFL) };
+    }
+}
+
+/// What is called now.
+fn handler() -> Option<usize> {
     let mut old = MaybeUninit::<libc::sigaction>::zeroed();
     // SAFETY: the old action is written to a variable of that type.
-    if unsafe { libc::sigaction(libc::SIGINT, ptr::null(), old.as_mut_ptr()) } == 0 {
-        // SAFETY: zeros are a valid action too.
-        if unsafe { old.assume_init() }.sa_sigaction == libc::SIG_IGN {
-            return Ok(());
-        }
+    let asked = unsafe { libc::sigaction(libc::SIGINT, ptr::null(), old.as_mut_ptr()) };
+    // SAFETY: zeros are a valid action too.
+    let old = unsafe { old.assume_init() };
+    (asked == 0).then_some(old.sa_sigaction)
+}
+
+fn handle() -> io::Result<()> {
+    if handler() == Some(libc::SIG_IGN) {
+        return Ok(());
     }
     let action = MaybeUninit::<libc::sigaction>::zeroed();
     // SAFETY: zeros are a valid action.

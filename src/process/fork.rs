@@ -10,9 +10,9 @@ use serde::de::DeserializeOwned;
 use crate::error::Error;
 use crate::os::clock::Deadline;
 use crate::os::entry::START_FAILED;
-use crate::os::fds;
 use crate::os::spawn::exit;
 use crate::os::spawn::fork::{self, Fork};
+use crate::os::{fds, interrupt};
 
 use super::builder::{Prepared, memory_closed};
 use super::child;
@@ -75,6 +75,8 @@ where
 /// Makes the copy a process of its own.
 fn enter(prepared: &mut Prepared, held: &[(u32, u64)]) -> io::Result<()> {
     registry::forget_after_fork();
+    // Of a pool's worker it has the handler too, and nobody decides for it.
+    interrupt::fall();
     // The other end was closed by the fork.
     if let Some((read, _)) = prepared.death.take() {
         fds::die_with(read)?;

@@ -1,7 +1,7 @@
 //! Closing, terminating, cancelling, callbacks, initializers; and pools within pools.
 
 use crate::guard::watch;
-use multiprocess::{Error, Pool, PoolJoinError, Queue, TaskError};
+use multiprocess::{Error, ExitCode, Pool, PoolJoinError, Process, Queue, TaskError};
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::process::id;
 use std::sync::mpsc;
@@ -327,6 +327,18 @@ fn ctrl_c_does_not_end_workers() {
         (),
     );
     assert_eq!(code.unwrap(), Some(libc::SIGINT));
+    // So can a copy of it.
+    let copied = |n: u32| {
+        let copy = Process::builder().fork(
+            |n| {
+                interrupt(n);
+                sleep_long(n);
+            },
+            n,
+        );
+        copy.unwrap().wait() == ExitCode::Signaled(libc::SIGINT)
+    };
+    assert!(pool.apply(copied, 1).unwrap());
 }
 
 #[test]
