@@ -28,6 +28,7 @@ enum Result {
 }
 
 const HANDLE: usize = usize::MAX;
+const WORD: usize = usize::MAX - 1;
 
 fn step((n, pids, size): Task) -> Result {
     if n == 0 {
@@ -45,25 +46,51 @@ fn step((n, pids, size): Task) -> Result {
     Result::Plain(vec![n; size])
 }
 
+/// The same with a result that is a number, which is written in a way of its own.
+fn step_to_word(task: Task) -> u64 {
+    let n = task.0;
+    step((task.0, task.1, 0));
+    !n
+}
+
 /// The numbers of the tasks that were lost.
 fn own((pids, size, chunk): (Queue<u32>, usize, usize)) -> Vec<u64> {
     let pool = Pool::new(1).expect("a pool");
     let tasks = (0..TASKS).map(|n| (n, pids.clone(), size));
-    let mut lost = Vec::new();
-    let outcomes: Vec<_> = pool.imap_chunked(step, tasks, chunk).collect();
-    assert_eq!(outcomes.len() as u64, TASKS);
-    for (n, outcome) in (0..).zip(outcomes) {
-        match outcome {
-            Ok(Result::Plain(numbers)) => assert_eq!(numbers, vec![n; size]),
-            Ok(Result::Queue(queue)) => assert_eq!(queue.try_get().expect("get"), n),
-            Err(TaskError::WorkerDied { .. }) => lost.push(n),
-            Err(error) => panic!("task {n}: {error:?}"),
-        }
-    }
+    let lost = if size == WORD {
+        lost(pool.imap_chunked(step_to_word, tasks, chunk), |n, word| {
+            assert_eq!(word, !n);
+        })
+    } else {
+        lost(
+            pool.imap_chunked(step, tasks, chunk),
+            |n, result| match result {
+                Result::Plain(numbers) => assert_eq!(numbers, vec![n; size]),
+                Result::Queue(queue) => assert_eq!(queue.try_get().expect("get"), n),
+            },
+        )
+    };
     // And it goes on.
     assert_eq!(pool.apply(|n: u64| n + 1, 1).expect("apply"), 2);
     pool.close();
     pool.join().expect("join");
+    lost
+}
+
+fn lost<R>(
+    outcomes: impl Iterator<Item = std::result::Result<R, TaskError>>,
+    check: impl Fn(u64, R),
+) -> Vec<u64> {
+    let outcomes: Vec<_> = outcomes.collect();
+    assert_eq!(outcomes.len() as u64, TASKS);
+    let mut lost = Vec::new();
+    for (n, outcome) in (0..).zip(outcomes) {
+        match outcome {
+            Ok(result) => check(n, result),
+            Err(TaskError::WorkerDied { .. }) => lost.push(n),
+            Err(error) => panic!("task {n}: {error:?}"),
+        }
+    }
     lost
 }
 
@@ -98,9 +125,15 @@ impl Victim for Worker {
 #[test]
 fn working_in_a_pool() {
     let alone = alone();
-    for (size, chunk) in [(1, 1), (1, 5), (1000, 5), (HANDLE, 1), (HANDLE, 5)] {
+    let cases = [(1, 1), (1, 5), (1000, 5), (HANDLE, 1), (HANDLE, 5)];
+    for (size, chunk) in cases.into_iter().chain([(WORD, 1), (WORD, 5)]) {
+        let results = match size {
+            HANDLE => "handles".to_string(),
+            WORD => "numbers".to_string(),
+            size => format!("results of {size}"),
+        };
         Sweep {
-            name: &format!("working in a pool, results of {size}, chunks of {chunk}"),
+            name: &format!("working in a pool, {results}, chunks of {chunk}"),
             setup: &|| (),
             victim: &|(): &mut ()| {
                 let pids = Queue::bounded(1).expect("a queue");
