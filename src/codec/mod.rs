@@ -176,10 +176,11 @@ impl Flavor for Spill<'_> {
     }
 }
 
-/// How many bytes a value has.
-pub(crate) fn size<T: Serialize>(value: &T) -> Result<usize, Failure> {
-    let _encoding = Encoding::begin(false);
-    postcard::experimental::serialized_size(value).map_err(failure)
+/// How many bytes a value has, and whether there are handles in it.
+pub(crate) fn size<T: Serialize>(value: &T) -> Result<(usize, bool), Failure> {
+    let encoding = Encoding::begin(false);
+    let len = postcard::experimental::serialized_size(value).map_err(failure)?;
+    Ok((len, encoding.has_handles()))
 }
 
 /// Puts the bytes of a value behind the first `used` of a buffer that grows, and appends the objects of the handles in it: how many
@@ -194,7 +195,7 @@ pub(crate) fn append<T: Serialize>(
     match encode_to(value, &mut bytes[used..], handles)? {
         Some(len) => Ok(used + len),
         None => {
-            let need = used + size(value)?;
+            let need = used + size(value)?.0;
             bytes.resize(need + need / 2 + 64, 0);
             match encode_to(value, &mut bytes[used..], handles)? {
                 Some(len) => Ok(used + len),

@@ -17,14 +17,14 @@ use std::sync::{Arc, Mutex};
 #[derive(Debug)]
 pub(super) struct Finished {
     /// Which of its batch.
-    pub(super) number: u32,
+    pub(super) number: u64,
     /// Its card with the results; none for one that never was in shared memory, or is lost to a pool that was terminated.
     pub(super) hand: Option<Hand>,
     /// How many tasks were to be run.
     pub(super) tasks: u32,
     /// What became of all of them, if it is the same.
     pub(super) whole: Option<TaskError>,
-    /// Of those that have no result on the card, by their number among the tasks.
+    /// Of those that have no result on the card, by their number among the tasks. These lists are in the order of the numbers.
     pub(super) faults: Vec<(u32, TaskError)>,
     /// Of those that could not be encoded, by their place.
     pub(super) holes: Vec<(u32, TaskError)>,
@@ -32,9 +32,10 @@ pub(super) struct Finished {
     pub(super) parcels: Vec<(u32, u32)>,
 }
 
+/// In a list that is in the order of its numbers.
 fn find<T>(list: &[(u32, T)], number: u32) -> Option<&T> {
-    let at = list.iter().find(|(at, _)| *at == number)?;
-    Some(&at.1)
+    let at = list.binary_search_by_key(&number, |(at, _)| *at).ok()?;
+    Some(&list[at].1)
 }
 
 impl Finished {
@@ -48,24 +49,39 @@ impl Finished {
     pub(super) fn each<R: DeserializeOwned>(
         &self,
         shared: &Shared,
+        to: impl FnMut(Result<R, TaskError>),
+    ) {
+        self.each_from(shared, &mut 0, to);
+    }
+
+    /// The same without the first ones: so many, which rises as each is begun. After a panic it can be called again for the others.
+    #[inline]
+    pub(super) fn each_from<R: DeserializeOwned>(
+        &self,
+        shared: &Shared,
+        seen: &mut u32,
         mut to: impl FnMut(Result<R, TaskError>),
     ) {
         let decoder = Decoder::new();
-        self.records(shared, |task, outcome| match outcome {
-            Ok((ResultKind::Word, record)) => to(from_word(record).map_err(TaskError::Decode)),
-            Ok((ResultKind::Value, record)) => {
-                to(decoder.decode(record).map_err(TaskError::Decode));
+        self.records(shared, *seen, |task, outcome| {
+            *seen += 1;
+            match outcome {
+                Ok((ResultKind::Word, record)) => to(from_word(record).map_err(TaskError::Decode)),
+                Ok((ResultKind::Value, record)) => {
+                    to(decoder.decode(record).map_err(TaskError::Decode));
+                }
+                Ok((kind, record)) => to(self.outcome(shared, kind, record, task)),
+                Err(error) => to(Err(error.clone())),
             }
-            Ok((kind, record)) => to(self.outcome(shared, kind, record, task)),
-            Err(error) => to(Err(error.clone())),
         });
     }
 
-    /// The outcomes as they lie there, with the numbers of the tasks.
+    /// The outcomes as they lie there, but for the first ones, with the numbers of the tasks.
     #[inline]
     fn records(
         &self,
         shared: &Shared,
+        first: u32,
         mut to: impl FnMut(u32, Result<(ResultKind, &[u8]), &TaskError>),
     ) {
         let cards = shared.pool.cards();
@@ -77,6 +93,11 @@ impl Finished {
             _ => &[],
         };
         let (mut at, mut task) = (0, 0);
+        let mut to = |place, task, outcome| {
+            if place >= first {
+                to(task, outcome);
+            }
+        };
         let whole = self.holes.is_empty() && self.faults.is_empty() && self.whole.is_none();
         for place in 0..self.len() {
             let hole = if whole {
@@ -85,19 +106,19 @@ impl Finished {
                 find(&self.holes, place)
             };
             if let Some(error) = hole {
-                to(task, Err(error));
+                to(place, task, Err(error));
                 continue;
             }
             let fault = || self.whole.as_ref().or_else(|| find(&self.faults, task));
             let fault = if whole { None } else { fault() };
             if let Some(error) = fault {
-                to(task, Err(error));
+                to(place, task, Err(error));
             } else {
                 let (len, kind) = read_head(bytes, at).unwrap_or_default();
                 let record = at + HEAD..at + HEAD + len;
                 at = record.end;
                 let record = bytes.get(record).unwrap_or_default();
-                to(task, Ok((ResultKind::of(kind), record)));
+                to(place, task, Ok((ResultKind::of(kind), record)));
             }
             task += 1;
         }
@@ -134,7 +155,7 @@ impl Finished {
             return false;
         }
         let mut success = true;
-        self.records(shared, |_, outcome| {
+        self.records(shared, 0, |_, outcome| {
             success &= matches!(outcome, Ok((kind, _)) if kind != ResultKind::Fault);
         });
         success

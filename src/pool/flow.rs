@@ -76,9 +76,9 @@ pub(super) struct Flow<I> {
     packed: Packed,
     tickets: Vec<u64>,
     /// Chunks that were given.
-    pub(super) given: u32,
+    given: u64,
     /// Tasks in them.
-    pub(super) tasks: usize,
+    tasks: usize,
     ready: Vec<Finished>,
 }
 
@@ -110,29 +110,46 @@ impl<I: Iterator<Item: Serialize>> Flow<I> {
         })
     }
 
-    /// Gives out what may be, when `held` chunks are finished and not yet consumed. Runs user code.
+    /// Gives out what may be. Runs user code.
     #[inline]
-    pub(super) fn feed(&mut self, held: usize) {
-        let room = self.most.saturating_sub(self.batch.left() + held);
-        if self.feeding.is_some() && room > 0 && room >= self.most / 2 {
+    fn feed(&mut self) {
+        let room = self.room(0);
+        if room > 0 && room >= self.most / 2 {
             self.give_chunks(room);
         }
     }
 
-    fn may_feed(&self, held: usize) -> bool {
-        self.feeding.is_some() && self.batch.left() + held < self.most
+    /// How many chunks to give out now, when nobody waits for what is finished. Of a slow iterator one by one.
+    fn wanted(&self, held: usize) -> usize {
+        let room = self.room(held);
+        match self.slow {
+            true => room.min(1),
+            false if room >= self.most / 2 => room,
+            false => 0,
+        }
+    }
+
+    /// How many chunks may be given out, when `held` are finished and not yet consumed.
+    #[inline]
+    fn room(&self, held: usize) -> usize {
+        match self.feeding {
+            Some(_) => self.most.saturating_sub(self.batch.left() + held),
+            None => 0,
+        }
     }
 
     fn give_chunks(&mut self, most: usize) {
         let (mut since, mut begun) = (Instant::now(), self.tasks);
         for _ in 0..most {
-            self.packed.clear();
-            for task in self.input.by_ref().take(self.chunk) {
+            // Tasks that were taken before the iterator panicked are still here.
+            let missing = self.chunk - self.packed.len() as usize;
+            for task in self.input.by_ref().take(missing) {
                 self.packed.add(&task);
             }
             let len = self.packed.len() as usize;
             if len > 0 {
                 self.give();
+                self.packed.clear();
                 self.tasks += len;
             }
             if len < self.chunk {
@@ -161,7 +178,7 @@ impl<I: Iterator<Item: Serialize>> Flow<I> {
     pub(super) fn give_all(mut self) -> Arc<Batch> {
         // So that it is not complete before everything is there.
         self.batch.expect();
-        self.feed(0);
+        self.feed();
         self.batch.has_all();
         std::mem::replace(&mut self.batch, Batch::new(0))
     }
@@ -228,9 +245,9 @@ impl<I> Drop for Flow<I> {
 }
 
 /// Gives finished jobs back, also by a panic.
-pub(super) struct Used<'a> {
-    pub(super) shared: &'a Shared,
-    pub(super) list: Vec<Finished>,
+struct Used<'a> {
+    shared: &'a Shared,
+    list: Vec<Finished>,
 }
 
 impl Drop for Used<'_> {
@@ -251,7 +268,7 @@ where
     let mut first: Option<(usize, TaskError)> = None;
     let (shared, chunk) = (flow.shared.clone(), flow.chunk);
     loop {
-        flow.feed(0);
+        flow.feed();
         results.expect(flow.given, flow.tasks);
         let Some(ready) = flow.take(Deadline::NEVER) else {
             if flow.is_over() {
@@ -298,7 +315,7 @@ impl<R: DeserializeOwned> Results<R> {
         }
     }
 
-    fn expect(&mut self, chunks: u32, tasks: usize) {
+    fn expect(&mut self, chunks: u64, tasks: usize) {
         match self {
             Results::Single(list) => list.resize_with(tasks, || None),
             Results::Chunks(lists) => lists.resize_with(chunks as usize, Vec::new),
@@ -369,7 +386,9 @@ pub struct Imap<I, R> {
     /// Finished chunks, from the number `front` on where the order is kept.
     chunks: VecDeque<Option<Finished>>,
     held: usize,
-    front: u32,
+    front: u64,
+    /// The chunk that is being decoded, and how many of its outcomes were looked at.
+    opened: Option<(Finished, u32)>,
     outcomes: VecDeque<Result<R, TaskError>>,
     results: PhantomData<fn() -> R>,
 }
@@ -398,6 +417,7 @@ impl<I: Iterator<Item: Serialize>, R: DeserializeOwned> Imap<I, R> {
             chunks: VecDeque::new(),
             held: 0,
             front: 0,
+            opened: None,
             outcomes: VecDeque::new(),
             results: PhantomData,
         }
@@ -425,31 +445,30 @@ impl<I: Iterator<Item: Serialize>, R: DeserializeOwned> Imap<I, R> {
             if let Some(outcome) = self.outcomes.pop_front() {
                 return Some(outcome);
             }
-            if !flow.slow {
-                // Before workers run out of them.
-                flow.feed(self.held);
-            }
-            if let Some(finished) = self.chunks.front_mut().and_then(Option::take) {
-                self.chunks.pop_front();
-                self.held -= 1;
-                self.front += 1;
-                flow.most = self.backlog.min(flow.most + 1);
-                let shared = flow.shared.clone();
-                let used = Used {
-                    shared: &shared,
-                    list: vec![finished],
-                };
-                for finished in &used.list {
-                    finished.each(&shared, |outcome| self.outcomes.push_back(outcome));
+            if self.opened.is_none() {
+                if let Some(finished) = self.chunks.front_mut().and_then(Option::take) {
+                    self.chunks.pop_front();
+                    self.held -= 1;
+                    self.front += 1;
+                    flow.most = self.backlog.min(flow.most + 1);
+                    self.opened = Some((finished, 0));
                 }
+            }
+            if let Some((finished, seen)) = &mut self.opened {
+                // A panic costs the outcome that it is of: the next call goes on behind it.
+                finished.each_from(&flow.shared, seen, |outcome| {
+                    self.outcomes.push_back(outcome);
+                });
+                let opened = self.opened.take();
+                flow.shared.release(opened.map(|(finished, _)| finished));
                 continue;
             }
-            // A slow iterator is asked while there is no outcome.
-            let asks = flow.slow && flow.may_feed(self.held);
-            let until = if asks { Deadline::NOW } else { deadline };
+            // The iterator may be silent for long: it is asked while there is no outcome.
+            let most = flow.wanted(self.held);
+            let until = if most > 0 { Deadline::NOW } else { deadline };
             let Some(ready) = flow.take(until) else {
-                if asks {
-                    flow.give_chunks(1);
+                if most > 0 {
+                    flow.give_chunks(most);
                     continue;
                 }
                 if flow.batch.left() > 0 {
@@ -487,7 +506,9 @@ impl<I: Iterator<Item: Serialize>, R: DeserializeOwned> Iterator for Imap<I, R> 
 impl<I, R> Drop for Imap<I, R> {
     fn drop(&mut self) {
         if let Ok(flow) = &self.flow {
-            flow.shared.release(self.chunks.drain(..).flatten());
+            let opened = self.opened.take().map(|(finished, _)| finished);
+            flow.shared
+                .release(self.chunks.drain(..).flatten().chain(opened));
         }
     }
 }

@@ -275,6 +275,7 @@ fn finish(shared: &Shared, core: &mut Core) {
     };
     if ended {
         shared.tasks.close();
+        core.sealed = true;
         core.over |= core.staff.workers.is_empty() && core.callbacks_due == 0;
     }
 }

@@ -267,7 +267,8 @@ impl Pool {
     }
 
     /// The same with chunks of so many items. A chunk is run by one worker, one task after the other; when he dies the
-    /// rest of it is run by another one. Small chunks are fairer, large ones cheaper. The items are taken from the iterator as workers get on.
+    /// rest of it is run by another one. Small chunks are fairer, large ones cheaper. The items are taken from the iterator as workers get on;
+    /// of a quick one up to 64 are handed in together.
     ///
     /// # Errors
     ///
@@ -341,11 +342,11 @@ impl Pool {
     ///
     /// Nothing is done until the first outcome is asked for. Whoever asks takes items from the iterator as far as the
     /// [`backlog`](PoolBuilder::backlog) allows: at first one for each worker, then more and more. Each can be run as soon as it was taken. An
-    /// endless iterator is fine; from a slow one no more is taken while the next outcome is there. One that waits for outcomes
-    /// itself needs a backlog no larger than what it gives beforehand.
+    /// endless iterator is fine. None is asked while the next outcome is there; outcomes that come while an iterator is silent are given
+    /// after that. One that waits for outcomes itself needs a backlog no larger than what it gives beforehand.
     ///
     /// An error is that of one item, and the others follow. When the pool is closed, what is left can still be asked for, unless somebody
-    /// is in [`join`](Self::join).
+    /// is in [`join`](Self::join): then the last outcome is [`TaskError::Closed`].
     ///
     /// ```
     /// use multiprocess::Pool;
@@ -359,7 +360,8 @@ impl Pool {
     ///
     /// # Panics
     ///
-    /// As the iterator does, in [`next`](Iterator::next).
+    /// In [`next`](Iterator::next): as the iterator does, encoding an item or decoding a result. It can be asked again: an item or result that
+    /// panicked has no outcome, and all others follow (where chunks are larger than 1, perhaps some that should have come before).
     pub fn imap<A, R, I>(&self, f: fn(A) -> R, items: I) -> Imap<I::IntoIter, R>
     where
         A: Serialize + DeserializeOwned,

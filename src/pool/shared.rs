@@ -73,7 +73,7 @@ pub(super) struct Core {
     cards: Vec<Hand>,
     /// Jobs that are queued or with a worker, initializers not counted.
     pub(super) outstanding: usize,
-    reading: bool,
+    pub(super) reading: bool,
     pub(super) sleepers: usize,
     pub(super) phase: Phase,
     /// What every task ends with from now on.
@@ -82,6 +82,8 @@ pub(super) struct Core {
     pub(super) feeders: usize,
     /// Somebody is in `join`: nobody feeds any more once nothing is outstanding.
     pub(super) joining: bool,
+    /// The queue of tasks is closed: nothing was outstanding, nor will be.
+    pub(super) sealed: bool,
     pub(super) over: bool,
     pub(super) callbacks: VecDeque<Arc<Batch>>,
     /// Callbacks that are not run yet.
@@ -99,7 +101,7 @@ pub(super) enum Target {
 /// A job that is under way.
 pub(super) struct Entry {
     pub(super) target: Target,
-    pub(super) number: u32,
+    pub(super) number: u64,
     pub(super) ticket: Option<Ticket>,
     pub(super) tasks: u32,
     pub(super) faults: Vec<(u32, TaskError)>,
@@ -148,6 +150,7 @@ impl Shared {
             broken: None,
             feeders: 0,
             joining: false,
+            sealed: false,
             over: false,
             callbacks: VecDeque::new(),
             callbacks_due: 0,
@@ -222,7 +225,7 @@ impl Shared {
         packed: &mut Packed,
         function: u64,
         batch: &Arc<Batch>,
-        number: u32,
+        number: u64,
         feeding: bool,
     ) -> Submitted {
         let mut core = self.lock();
@@ -345,7 +348,7 @@ impl Shared {
         Ok(Some(place))
     }
 
-    /// Puts tickets into the queue. What it has no memory for ends with that.
+    /// Puts tickets into the queue. What it has no memory for ends with that; it is closed only when all of them have ended already.
     pub(super) fn send(&self, tickets: &mut Vec<u64>) {
         let sent = match &tickets[..] {
             [ticket] => self.tasks.put(*ticket).map_or(0, |()| 1),
@@ -409,6 +412,11 @@ impl Shared {
         let fences = self.pool.arena().fences();
         self.pool.cards().event().notify_all(fences);
         self.changed.notify_all();
+    }
+
+    #[cfg(test)]
+    pub(super) fn news(&self) -> u64 {
+        self.news.load(Acquire)
     }
 
     /// Waits until `look` finds something. It is called under the lock, whenever something was found out.
@@ -507,7 +515,7 @@ impl Core {
         match (&self.broken, self.phase) {
             (Some(error), _) => Some(error.clone()),
             (None, Phase::Terminated) => Some(TaskError::Closed),
-            (None, Phase::Closing) if !feeding || self.over => Some(TaskError::Closed),
+            (None, Phase::Closing) if !feeding || self.sealed => Some(TaskError::Closed),
             _ => None,
         }
     }

@@ -2,7 +2,9 @@
 
 use super::shared::Shared;
 use super::staff::Worker;
-use super::{Pool, helper, lock};
+use super::{Pool, TaskError, helper, lock};
+use crate::queue::Queue;
+use rustix::process::{Pid, Signal, kill_process};
 use std::sync::mpsc;
 use std::thread;
 use std::time::{Duration, Instant};
@@ -62,6 +64,49 @@ fn a_result_that_is_dropped_while_its_callback_runs_gives_its_card_back() {
         until(|| pool.shared.lock().callbacks_due == 0);
         assert_eq!(cards(), before);
     }
+}
+
+/// One that still feeds while somebody joins, and a worker that takes long to end.
+#[test]
+fn who_feeds_is_refused_once_the_queue_is_closed() {
+    let pool = Pool::builder().processes(1).backlog(1).build().unwrap();
+    let shared = &pool.shared;
+    let mut outcomes = pool.imap(|n: u32| n, 0..);
+    assert_eq!(outcomes.next().unwrap().unwrap(), 0);
+    let pid = worker(shared).unwrap().process.pid();
+    let signal = |signal| kill_process(Pid::from_raw(pid as i32).unwrap(), signal).unwrap();
+    signal(Signal::STOP);
+    pool.close();
+    let last = thread::scope(|scope| {
+        scope.spawn(|| pool.join().unwrap());
+        until(|| shared.lock().sealed);
+        let last: Vec<_> = outcomes.take(3).collect();
+        signal(Signal::CONT);
+        last
+    });
+    assert!(matches!(last[..], [Err(TaskError::Closed)]), "{last:?}");
+}
+
+/// Who waits looks where jobs come back; another one may take them from there in the meantime.
+#[test]
+fn who_takes_what_another_one_waits_for_tells_him() {
+    let pool = Pool::new(1).unwrap();
+    let shared = &pool.shared;
+    let go = Queue::bounded(1).unwrap();
+    let result = pool.apply_async(|go: Queue<u32>| go.get().unwrap(), go.clone());
+    thread::scope(|scope| {
+        let waits = scope.spawn(|| result.get().unwrap());
+        until(|| shared.lock().reading);
+        let mut core = shared.lock();
+        go.put(5).unwrap();
+        until(|| shared.pool.jobs().has_returned());
+        let before = shared.news();
+        assert!(shared.read(&mut core));
+        let told = shared.news() != before;
+        drop(core);
+        assert_eq!(waits.join().unwrap(), 5);
+        assert!(told);
+    });
 }
 
 #[test]

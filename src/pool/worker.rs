@@ -301,7 +301,11 @@ impl Run {
                 Ok(())
             }
             Fit::TooLong => {
-                self.grow(codec::size(value)?)?;
+                let (len, has_handles) = codec::size(value)?;
+                if has_handles {
+                    return self.keep_parcel(value);
+                }
+                self.grow(len)?;
                 self.keep_in_block(value, kind)
             }
             Fit::HasHandles => self.keep_parcel(value),

@@ -1,9 +1,10 @@
 //! Workers that die: exactly the task that was running is lost.
 
 use crate::guard::watch;
-use multiprocess::{ExitCode, Pool, Queue, TaskError};
-use rustix::process::{Pid, Signal, kill_process};
+use multiprocess::{ExitCode, Pool, Queue, TaskError, spawn};
+use rustix::process::{Pid, Resource, Rlimit, Signal, getrlimit, kill_process, setrlimit};
 use std::process::id;
+use std::sync::mpsc;
 use std::thread;
 use std::time::Duration;
 
@@ -51,6 +52,50 @@ fn each_way_to_die_costs_one_task() {
         assert_eq!(results[2].successful(), Some(false));
     }
     assert_eq!(pool.apply(risky, 5).unwrap(), 10);
+}
+
+/// A worker dies in a pool that is being closed, and for a while none can be started in its place. Nobody waits for its results.
+fn none_for_a_while(_: ()) {
+    let pool = Pool::new(1).unwrap();
+    let gate = Queue::<()>::bounded(1).unwrap();
+    let (told, hear) = mpsc::channel();
+    let die = |gate: Queue<()>| {
+        gate.get().unwrap();
+        std::process::abort()
+    };
+    let of_death = told.clone();
+    let expected = move |error: &TaskError| {
+        assert!(matches!(error, TaskError::WorkerDied { .. }));
+        of_death.send(-1).unwrap();
+    };
+    pool.apply_async_with(die, gate.clone(), |()| (), expected);
+    for n in 0..3 {
+        let told = told.clone();
+        let on_ok = move |double: &i32| told.send(*double).unwrap();
+        pool.apply_async_with(risky, n, on_ok, |_| ());
+    }
+    drop(told);
+    pool.close();
+    let before = getrlimit(Resource::Nofile);
+    let few = Rlimit {
+        current: Some(3),
+        ..before
+    };
+    setrlimit(Resource::Nofile, few).unwrap();
+    gate.put(()).unwrap();
+    assert_eq!(hear.recv(), Ok(-1));
+    thread::sleep(Duration::from_millis(100));
+    assert!(hear.try_recv().is_err(), "it could start one");
+    setrlimit(Resource::Nofile, before).unwrap();
+    assert_eq!(hear.iter().collect::<Vec<_>>(), [0, 2, 4]);
+    pool.join().unwrap();
+}
+
+#[test]
+fn who_cannot_be_replaced_while_the_pool_is_closed_is_replaced_later() {
+    let _watch = watch();
+    // In a process of its own, whose limits they are.
+    spawn(none_for_a_while, ()).unwrap().join().unwrap();
 }
 
 #[test]

@@ -6,5 +6,6 @@ mod guard;
 mod calls;
 mod deaths;
 mod endings;
+mod inputs;
 mod promises;
 mod rows;
