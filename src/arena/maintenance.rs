@@ -5,6 +5,7 @@
 use super::Arena;
 use super::layout::{CHUNK, SLOTS, blocks_in};
 use super::words::{BlockWord, ChunkWord, MemberId};
+use crate::os::clock::milliseconds;
 use crate::primitive::private::AtomicU64;
 use std::sync::atomic::Ordering::{AcqRel, Acquire, Relaxed, Release};
 use std::sync::{Mutex, MutexGuard, TryLockError};
@@ -21,14 +22,8 @@ const TRIM_EVERY: Duration = Duration::from_secs(1);
 #[derive(Debug, Default)]
 pub(super) struct TrimState {
     role: Mutex<()>,
-    /// Milliseconds since `TrimState::epoch`.
+    /// By `clock::milliseconds`.
     last: AtomicU64,
-}
-
-fn milliseconds() -> u64 {
-    use std::sync::OnceLock;
-    static EPOCH: OnceLock<Instant> = OnceLock::new();
-    EPOCH.get_or_init(Instant::now).elapsed().as_millis() as u64
 }
 
 /// The role, given up when dropped.

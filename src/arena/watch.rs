@@ -4,12 +4,18 @@
 use super::object::View;
 use super::words::{HolderWord, MemberId, MemberWord};
 use super::{Arena, Block};
+use crate::primitive::AtomicU64;
 use std::sync::atomic::Ordering::Acquire;
 
 impl Arena {
     /// Sees to it that an object that only the dead hold comes to its end. The caller need not hold it; nothing happens when it
     /// has gone already, or while somebody else is at such work.
     pub(crate) fn tend(&self, block: Block) {
+        self.tend_all(std::iter::once(block));
+    }
+
+    /// The same for several, which is cheaper than one after the other: each member is asked for once.
+    pub(crate) fn tend_all(&self, blocks: impl Iterator<Item = Block>) {
         if self.check().is_err() {
             return;
         }
@@ -17,17 +23,24 @@ impl Arena {
         let Some(role) = self.try_maintain(true) else {
             return;
         };
-        let there = self.is_object(block);
-        let view = View { arena: self, block };
-        // One is enough: usually a single question.
-        let held = there && view.any_holder(|slot| self.lives(HolderWord(slot.load(Acquire))));
+        let mut living = Vec::new();
+        let mut is_unheld = |block| {
+            let view = View { arena: self, block };
+            // One is enough: usually a single question.
+            let mut lives =
+                |slot: &AtomicU64| self.lives(HolderWord(slot.load(Acquire)), &mut living);
+            self.is_object(block) && !view.any_holder(&mut lives)
+        };
+        let unheld: Vec<Block> = blocks.filter(|&block| is_unheld(block)).collect();
         self.release(role);
-        if held || !there {
+        if unheld.is_empty() {
             return;
         }
         // Held by messages alone, or by nobody. Whose the messages are is found out by collecting.
         self.collect_dead();
-        self.destroy_if_unheld(block);
+        for block in unheld {
+            self.destroy_if_unheld(block);
+        }
     }
 
     /// Collects what the dead left if anybody has died. Unlike [`collect`](Self::collect) it does not tidy up otherwise.
@@ -37,8 +50,9 @@ impl Arena {
         }
     }
 
-    /// Whether this holder is a member that lives, or the seat of one that a living member is about to start.
-    fn lives(&self, holder: HolderWord) -> bool {
+    /// Whether this holder is a member that lives, or the seat of one that a living member is about to start. Who was found
+    /// `living` is not asked for again.
+    fn lives(&self, holder: HolderWord, living: &mut Vec<(MemberId, u64)>) -> bool {
         if holder.kind() != HolderWord::MEMBER || !self.member_holds(holder) {
             return false;
         }
@@ -48,8 +62,15 @@ impl Arena {
             MemberWord::RESERVED => word.pid() as MemberId,
             _ => id,
         };
+        let name = (asked, self.row(asked).word.load(Acquire));
+        if !living.contains(&name) {
+            if self.is_dead(asked) {
+                return false;
+            }
+            living.push(name);
+        }
         // "Alive" may be said of a later member with the same number.
-        !self.is_dead(asked) && self.member_holds(holder)
+        self.member_holds(holder)
     }
 
     /// Takes everything out of an object that the caller holds and lets it go: nobody will use it. When somebody else keeps the

@@ -1,6 +1,13 @@
-//! The end of a bounded wait, on the monotonic clock.
+//! The monotonic clock, and the end of a bounded wait on it.
 
+use std::sync::OnceLock;
 use std::time::{Duration, Instant};
+
+/// `clock_gettime(CLOCK_MONOTONIC)`: milliseconds since this process first asked.
+pub(crate) fn milliseconds() -> u64 {
+    static EPOCH: OnceLock<Instant> = OnceLock::new();
+    EPOCH.get_or_init(Instant::now).elapsed().as_millis() as u64
+}
 
 /// A point in time at which a wait gives up; made once a call, so that it bounds the whole call.
 #[derive(Clone, Copy, Debug)]
@@ -19,6 +26,11 @@ impl Deadline {
     pub(crate) const NOW: Deadline = Deadline(End::Now);
     /// For calls without a timeout.
     pub(crate) const NEVER: Deadline = Deadline(End::Never);
+
+    /// Whether it never comes.
+    pub(crate) fn is_never(&self) -> bool {
+        matches!(self.0, End::Never)
+    }
 
     /// `clock_gettime(CLOCK_MONOTONIC)`: what is left, zero once it is over; `None` is for ever.
     pub(crate) fn remaining(&self) -> Option<Duration> {

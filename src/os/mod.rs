@@ -10,7 +10,7 @@
 //! - `limits`: how much memory, address space and file size may be used
 //! - `futex`: sleeping on a word, across processes
 //! - `membarrier`: a fence in every member at the cost of one
-//! - `clock`: the end of a bounded wait
+//! - `clock`: the time, and the end of a bounded wait
 //! - `bell`: a descriptor that another process makes readable
 //! - `interrupt`: standing a Ctrl-C
 //! - `pidfd`: a process as a descriptor: await, signal, reap

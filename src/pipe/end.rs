@@ -15,11 +15,7 @@ use serde::ser::SerializeTuple;
 use serde::{Deserialize, Deserializer, Serialize, Serializer, de};
 use std::cell::Cell;
 use std::sync::Arc;
-use std::sync::atomic::Ordering::{AcqRel, Relaxed};
-use std::time::{Duration, Instant};
-
-/// How often at most a process asks whether the other side is still there, when it never waits.
-const ASK_EVERY: Duration = Duration::from_millis(100);
+use std::sync::atomic::Ordering::{AcqRel, Acquire, Relaxed};
 
 /// The end is in a message, or was.
 const LENT: u8 = 1;
@@ -61,8 +57,6 @@ pub(super) struct End<const KIND: u32> {
     /// What is not as usual; 0 lets the quick paths go ahead.
     flags: Cell<u8>,
     epoch: Cell<u64>,
-    /// When this process last asked about the other side without having waited.
-    asked: Cell<Option<Instant>>,
 }
 
 /// The two ends of a new pipe.
@@ -110,7 +104,6 @@ impl<const KIND: u32> End<KIND> {
             ring,
             flags: Cell::new(0),
             epoch: Cell::new(epoch),
-            asked: Cell::new(None),
         }
     }
 
@@ -159,6 +152,24 @@ impl<const KIND: u32> End<KIND> {
         self.flags.set(others | if on { flag } else { 0 });
     }
 
+    /// It is in a message from which it may come back.
+    pub(super) fn is_lent(&self) -> bool {
+        self.has(LENT)
+    }
+
+    /// For who only looks: whether this process is a member and the end its own, or would be if it were used. One that is in a message
+    /// stays there.
+    pub(super) fn look(&self) -> Result<(), Refused> {
+        if self.arena().check().is_err() {
+            return Err(Refused::ForeignFork);
+        }
+        let is_taken = || self.fields().0[EPOCH].load(Acquire) != self.epoch.get();
+        if self.has(LOST) || (self.has(LENT) && is_taken()) {
+            return Err(Refused::Closed);
+        }
+        Ok(())
+    }
+
     /// Makes sure that this process is a member and the end its own: one that was in a message which did not go comes back.
     pub(super) fn check(&self) -> Result<(), Refused> {
         if self.arena().check().is_err() {
@@ -183,21 +194,6 @@ impl<const KIND: u32> End<KIND> {
             return Err(Refused::Closed);
         }
         Ok(())
-    }
-
-    /// Whether the other side has died is looked at now and then by who does not wait and found nothing to do. True when it
-    /// was.
-    #[cold]
-    pub(super) fn ask(&self) -> bool {
-        let due = self
-            .asked
-            .get()
-            .is_none_or(|last| last.elapsed() >= ASK_EVERY);
-        if due {
-            self.arena().tend(self.other());
-            self.asked.set(Some(Instant::now()));
-        }
-        due
     }
 
     /// Puts the end into a message, with what its next owner must know besides.

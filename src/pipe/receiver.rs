@@ -96,7 +96,7 @@ impl Reader {
                 found.map_or(Progress::Blocked, Progress::Done)
             });
         }
-        if found.is_none() && self.end.ask() {
+        if found.is_none() && self.spin.ask(self.end.arena()) {
             // Nobody said so, but the writer may have died.
             found = self.cursor.peek_or_end(&self.end.ring);
         }
@@ -124,7 +124,7 @@ impl Reader {
     /// Whether `next` would find something, or the end.
     pub(super) fn may_receive(&self) -> bool {
         let ring = &self.end.ring;
-        self.end.check().is_err()
+        self.end.look().is_err()
             || self.is_whole()
             || self.cursor.may_peek(ring, self.behind())
             || ring.is_writer_gone()
@@ -179,7 +179,7 @@ impl<T> PipeReceiver<T> {
     /// Whether the sender is known to be gone; there may be something left to receive.
     #[doc(alias = "closed")]
     pub fn is_closed(&self) -> bool {
-        self.reader.end.check().is_err() || self.reader.end.ring.is_writer_gone()
+        self.reader.end.look().is_err() || self.reader.end.ring.is_writer_gone()
     }
 
     /// Ends the pipe, as dropping it does.
@@ -338,9 +338,12 @@ impl<T> Waitable for PipeReceiver<T> {
         let end = &self.reader.end;
         let ready = || self.reader.may_receive();
         let event = || end.ring.not_empty();
-        // Not asked of the end's object, which is not there in a foreign fork.
-        let watched = self.reader.spin.watched();
-        Source::event(end.arena(), watched, event, ready)
+        let (arena, spin) = (end.arena(), &self.reader.spin);
+        if end.is_lent() {
+            // Who takes it sleeps there as well.
+            return Source::queue(arena, spin, || [Some(event()), None], move |_| ready());
+        }
+        Source::event(arena, Some(spin), event, ready)
     }
 }
 

@@ -111,7 +111,7 @@ impl Writer {
             return done;
         }
         // Nobody said so, but the reader may have died.
-        if self.end.ask() && ring.is_reader_gone() {
+        if self.spin.ask(self.end.arena()) && ring.is_reader_gone() {
             return Err(Refused::Closed);
         }
         Err(Refused::NotNow)
@@ -227,7 +227,7 @@ impl<T> PipeSender<T> {
     /// Whether the receiver is known to be gone. That it was killed may become known only to a `send` that finds no room.
     #[doc(alias = "closed")]
     pub fn is_closed(&self) -> bool {
-        self.writer.check().is_err()
+        self.writer.end.look().is_err() || self.writer.end.ring.is_reader_gone()
     }
 
     /// Ends the pipe, as dropping it does.

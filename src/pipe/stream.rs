@@ -105,7 +105,10 @@ impl Reader {
         mut buffer: Option<&mut [u8]>,
     ) -> Result<Arrived, Refused> {
         self.settle()?;
-        self.go_on_in(buffer.as_deref_mut());
+        if deadline.is_never() {
+            // Another call may have to keep it again: many short ones would copy it every time.
+            self.go_on_in(buffer.as_deref_mut());
+        }
         loop {
             if self.is_whole() {
                 let partial = self.end_partial();
@@ -176,8 +179,12 @@ impl Reader {
     /// Keeps for the next call what went to this caller's buffer.
     fn keep_from(&mut self, buffer: Option<&mut [u8]>) {
         if let Some(buffer) = buffer.filter(|_| self.partial.direct) {
-            self.partial.bytes = buffer[..self.partial.done].to_vec();
-            self.partial.direct = false;
+            let partial = &mut self.partial;
+            partial
+                .bytes
+                .reserve_exact(partial.total.min(AT_ONCE).max(partial.done));
+            partial.bytes.extend_from_slice(&buffer[..partial.done]);
+            partial.direct = false;
         }
     }
 

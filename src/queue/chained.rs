@@ -137,9 +137,7 @@ impl Chained {
     #[cold]
     fn grow(&self, queue: &LocalQueue, at: Link) -> Result<(), Error> {
         // Who never waits sees here that there is nobody left to put for.
-        if let Some(watched) = queue.put_spin.watched() {
-            queue.arena().tend(watched);
-        }
+        queue.put_spin.ask(queue.arena());
         let object = queue.chain_object();
         let made = object.new_segment();
         let guard = read(&self.put);

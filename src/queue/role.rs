@@ -13,9 +13,8 @@ use crate::error::Error;
 use serde::{Deserialize, Deserializer, Serialize, Serializer, de};
 use std::fmt;
 use std::io;
+use std::sync::Arc;
 use std::sync::atomic::Ordering::{Acquire, Relaxed};
-use std::sync::{Arc, Mutex};
-use std::time::{Duration, Instant};
 
 /// The places of the roles in the table of kinds.
 pub(super) const SENDERS: u32 = 2;
@@ -26,9 +25,6 @@ type Fields = Words<2>;
 
 const RING: usize = 0;
 const OTHER: usize = 1;
-
-/// How often at most a process asks whether the other side is still there, when it never waits.
-const ASK_EVERY: Duration = Duration::from_millis(100);
 
 fn pack(block: Block) -> u64 {
     u64::from(block.generation) << 32 | u64::from(block.index)
@@ -85,8 +81,6 @@ impl<const KIND: u32> Kind for RoleKind<KIND> {
 #[derive(Debug)]
 pub(super) struct LocalRole {
     object: Object,
-    /// When this process last asked about the other side without having waited.
-    asked: Mutex<Option<Instant>>,
 }
 
 impl Local for LocalRole {
@@ -111,10 +105,7 @@ impl LocalRole {
     }
 
     fn new(object: Object) -> Self {
-        LocalRole {
-            object,
-            asked: Mutex::default(),
-        }
+        LocalRole { object }
     }
 
     fn fields(&self) -> &Fields {
@@ -169,15 +160,13 @@ impl<T, C, const KIND: u32> End<T, C, KIND> {
     /// looked.
     #[cold]
     pub(super) fn ask(&self) -> bool {
-        let Ok(mut asked) = self.role.asked.try_lock() else {
-            return false;
+        let local = &self.queue.local;
+        let spin = if KIND == SENDERS {
+            &local.put_spin
+        } else {
+            &local.get_spin
         };
-        let due = asked.is_none_or(|last| last.elapsed() >= ASK_EVERY);
-        if due {
-            self.role.object.arena().tend(self.role.other());
-            *asked = Some(Instant::now());
-        }
-        due
+        spin.ask(local.arena())
     }
 }
 

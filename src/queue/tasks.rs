@@ -15,7 +15,7 @@ use serde::de::DeserializeOwned;
 use std::collections::{HashSet, VecDeque};
 use std::fmt;
 use std::sync::{Arc, Mutex, MutexGuard};
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 /// The place of tables of tasks in the table of kinds.
 pub(super) const KIND: u32 = 4;
@@ -77,8 +77,6 @@ pub(super) struct LocalTasks {
     seen: Mutex<Option<(u64, u64)>>,
     /// What was got and not yet said to be done, oldest first.
     open: Mutex<VecDeque<Held>>,
-    /// When this process last asked whether somebody has died with a task.
-    asked: Mutex<Option<Instant>>,
 }
 
 impl fmt::Debug for LocalTasks {
@@ -103,7 +101,6 @@ impl LocalTasks {
             spin: Spin::default(),
             seen: Mutex::default(),
             open: Mutex::default(),
-            asked: Mutex::default(),
         }
     }
 }
@@ -263,7 +260,7 @@ impl TaskQueue {
                 }
         };
         let events = || [Some(self.ring.not_empty()), Some(self.table().finished())];
-        Source::queue(self.arena(), None, events, ready)
+        Source::queue(self.arena(), &self.tasks.spin, events, ready)
     }
 
     /// Whether `returned` would find one.
@@ -316,14 +313,10 @@ impl TaskQueue {
     /// Now and then, or `now`: whether somebody has died with a task in his hands. What he left is collected.
     #[cold]
     fn ask(&self, now: bool) -> bool {
-        let Ok(mut asked) = self.tasks.asked.try_lock() else {
-            return false;
-        };
-        if !now && asked.is_some_and(|last| last.elapsed() < SLICE) {
+        let arena = self.arena();
+        if !self.tasks.spin.ask(arena) && !now {
             return false;
         }
-        *asked = Some(Instant::now());
-        let arena = self.arena();
         let dead = self.table().any_dead(|owner| arena.is_dead(owner));
         if dead {
             arena.collect(false);

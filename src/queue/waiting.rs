@@ -8,14 +8,9 @@ use crate::sync::{Source, Waitable};
 impl LocalQueue {
     /// Ready when a `get` would not wait.
     fn source(&self) -> Source<'_> {
-        let watched = self.get_spin.watched();
         let ready = |slow| self.front(slow).is_some();
-        Source::queue(
-            self.arena(),
-            watched,
-            || [Some(self.not_empty()), None],
-            ready,
-        )
+        let events = || [Some(self.not_empty()), None];
+        Source::queue(self.arena(), &self.get_spin, events, ready)
     }
 }
 

@@ -2,6 +2,7 @@
 //! sketch are in README.md beside this file.
 #![allow(unsafe_code)]
 
+mod asked;
 mod barrier;
 mod condition;
 mod event;

@@ -1,10 +1,10 @@
 //! The blocking loop, the same for everything that can be waited for.
 
 use super::EventCount;
+use super::asked::Asked;
 use crate::arena::{Arena, Block};
-use crate::os::clock::Deadline;
+use crate::os::clock::{self, Deadline};
 use crate::primitive::private::AtomicU32;
-
 use std::sync::atomic::Ordering::Relaxed;
 use std::sync::{Mutex, OnceLock};
 use std::time::{Duration, Instant};
@@ -34,6 +34,8 @@ pub(crate) struct Spin {
     abstained: AtomicU32,
     /// The object whose last holder, when it lets go, makes the event come; nobody does so for one that is killed.
     watched: OnceLock<Block>,
+    /// When that was last seen to. Also where there is no such object but owners who may be dead.
+    pub(super) asked: Asked,
 }
 
 impl Default for Spin {
@@ -42,6 +44,7 @@ impl Default for Spin {
             budget: AtomicU32::new(MAX_SPINS / 2),
             abstained: AtomicU32::new(0),
             watched: OnceLock::new(),
+            asked: Asked::default(),
         }
     }
 }
@@ -53,8 +56,25 @@ impl Spin {
     }
 
     /// What [`watch`](Self::watch) was told of.
-    pub(crate) fn watched(&self) -> Option<Block> {
+    pub(super) fn watched(&self) -> Option<Block> {
         self.watched.get().copied()
+    }
+
+    /// For who does not wait, or not for long: asks whether its holders have died, unless that was done a short while ago. True when
+    /// it was time to ask.
+    #[cold]
+    pub(crate) fn ask(&self, arena: &Arena) -> bool {
+        let due = self.asked.may_ask(clock::milliseconds());
+        if due {
+            self.tend(arena);
+        }
+        due
+    }
+
+    fn tend(&self, arena: &Arena) {
+        if let Some(watched) = self.watched() {
+            arena.tend(watched);
+        }
     }
 
     /// Leaves the other side alone for a moment, before its lines are looked at again; false where that gains nothing.
@@ -298,13 +318,18 @@ impl Wait<'_> {
                 self.spin.slept_in_vain();
             }
             // A whole slice without success: look whether somebody died.
-            slow = now - asleep >= SLICE || deadline.expired();
+            let whole = now - asleep >= SLICE;
+            slow = whole || deadline.expired();
             if slow {
                 asleep_since = None;
                 self.arena.idle();
-                if let Some(watched) = self.spin.watched() {
-                    self.arena.tend(watched);
-                }
+            }
+            if whole {
+                self.spin.asked.note(clock::milliseconds());
+                self.spin.tend(self.arena);
+            } else if slow {
+                // Of many short waits not each asks.
+                self.spin.ask(self.arena);
             }
         }
     }

@@ -5,19 +5,19 @@
 //! each 127, each slice anew. Where the kernel has no `futex_waitv` (before 5.16) it is one for each event count: the named fallback.
 
 use super::EventCount;
-use crate::arena::{Arena, Block};
+use super::wait::{SLICE, Spin};
+use crate::arena::Arena;
 use crate::error::Error;
-use crate::os::clock::Deadline;
+use crate::os::clock::{Deadline, milliseconds};
 use crate::os::poll;
 use crate::primitive::{self, FutexWord};
+use std::cell::Cell;
 use std::fmt;
 use std::io;
 use std::os::fd::{AsFd, BorrowedFd};
 use std::sync::atomic::Ordering::Relaxed;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
-/// As for every sleep: what a wake-up lost by a kill can cost.
-const SLICE: Duration = Duration::from_millis(100);
 const SPINS: u32 = 200;
 const YIELDS: u32 = 4;
 /// How many words the kernel takes at once, but for one that ends the sleep.
@@ -47,8 +47,10 @@ enum Kind<'a> {
 
 struct Looks<'a> {
     arena: &'a Arena,
-    /// Whose end would end the wait.
-    watched: Option<Block>,
+    /// Whose end would end the wait, and when that was last asked about.
+    spin: Option<&'a Spin>,
+    /// It has just been asked about, so that the next look may ask about owners too.
+    slow: Cell<bool>,
     /// Whether others may sleep on the same events, and be who a wake-up was for.
     shared: bool,
     ready: Box<dyn Fn(bool) -> bool + 'a>,
@@ -61,31 +63,31 @@ impl fmt::Debug for Source<'_> {
 }
 
 impl<'a> Source<'a> {
-    /// Ready when this says so; the event is notified when it may have become so, and when the last holder of the watched
-    /// object lets go. Whoever sleeps there is woken each time, or there is only one.
+    /// Ready when this says so; the event is notified when it may have become so, and when the last holder of what is watched
+    /// lets go. Whoever sleeps there is woken each time, or there is only one.
     pub(crate) fn event(
         arena: &'a Arena,
-        watched: Option<Block>,
+        spin: Option<&'a Spin>,
         event: impl FnOnce() -> &'a EventCount,
         ready: impl Fn() -> bool + 'a,
     ) -> Self {
         let events = || [Some(event()), None];
-        Source::new(arena, watched, false, events, move |_| ready())
+        Source::new(arena, spin, false, events, move |_| ready())
     }
 
     /// The same where one is woken for each message. With `ready(true)` it may ask the kernel about owners.
     pub(crate) fn queue(
         arena: &'a Arena,
-        watched: Option<Block>,
+        spin: &'a Spin,
         events: impl FnOnce() -> Events<'a>,
         ready: impl Fn(bool) -> bool + 'a,
     ) -> Self {
-        Source::new(arena, watched, true, events, ready)
+        Source::new(arena, Some(spin), true, events, ready)
     }
 
     fn new(
         arena: &'a Arena,
-        watched: Option<Block>,
+        spin: Option<&'a Spin>,
         shared: bool,
         events: impl FnOnce() -> Events<'a>,
         ready: impl Fn(bool) -> bool + 'a,
@@ -95,7 +97,8 @@ impl<'a> Source<'a> {
         }
         let looks = Looks {
             arena,
-            watched,
+            spin,
+            slow: Cell::new(false),
             shared,
             ready: Box::new(ready),
         };
@@ -114,6 +117,13 @@ impl<'a> Source<'a> {
         }
     }
 
+    fn looks(&self) -> Option<&Looks<'a>> {
+        match &self.0 {
+            Kind::Events(_, looks) => Some(looks),
+            _ => None,
+        }
+    }
+
     fn events(&self) -> impl Iterator<Item = (&'a EventCount, &Looks<'a>)> {
         let (events, looks) = match &self.0 {
             Kind::Events(events, looks) => (*events, Some(looks)),
@@ -124,15 +134,6 @@ impl<'a> Source<'a> {
             .flatten()
             .zip(std::iter::repeat(looks))
             .filter_map(|(event, looks)| Some((event, looks?)))
-    }
-
-    /// Sees to it that the death of the other side becomes known.
-    fn tend(&self) {
-        if let Kind::Events(_, looks) = &self.0 {
-            if let Some(watched) = looks.watched {
-                looks.arena.tend(watched);
-            }
-        }
     }
 
     /// Nothing is received here: the wake-up that was for a message may be needed by somebody else who sleeps.
@@ -193,7 +194,9 @@ fn wait_for(
         std::thread::sleep(deadline.remaining().unwrap_or(Duration::ZERO));
         return Ok(Vec::new());
     }
-    let ready = look(sources, &fds, false)?;
+    let now = milliseconds();
+    ask(sources, now, false);
+    let ready = look(sources, &fds)?;
     if !ready.is_empty() {
         return Ok(ready);
     }
@@ -202,10 +205,10 @@ fn wait_for(
     }
     if deadline.expired() || fds.is_empty() || fds.len() == sources.len() {
         let together = |words: &Words<'_>, slice| sleep_together(words, &fds, slice, wait_any);
-        return sleep_and_look(sources, &fds, deadline, &together);
+        return sleep_and_look(sources, &fds, deadline, now, &together);
     }
     beside::with_helper(&fds, wait_any, |together| {
-        sleep_and_look(sources, &fds, deadline, together)
+        sleep_and_look(sources, &fds, deadline, now, together)
     })
 }
 
@@ -218,28 +221,60 @@ fn sleep_and_look(
     sources: &[Source<'_>],
     fds: &[BorrowedFd<'_>],
     deadline: Deadline,
+    mut now: u64,
     together: &Together<'_>,
 ) -> io::Result<Vec<usize>> {
     let mut slept = false;
-    let mut tended = Instant::now();
     loop {
-        // The last look comes after the dead were asked about; and whatever wakes it, none waits longer than a slice for that.
         let last = deadline.expired();
-        let slow = last || tended.elapsed() >= SLICE;
-        if slow {
-            sources.iter().for_each(Source::tend);
-            tended = Instant::now();
-        }
-        let ready = look(sources, fds, slow)?;
+        ask(sources, now, last);
+        let ready = look(sources, fds)?;
         if !ready.is_empty() && slept {
             ready.iter().for_each(|&place| sources[place].pass_on());
         }
         if !ready.is_empty() || last {
             return Ok(ready);
         }
-        sleep(sources, fds, deadline, together)?;
+        sleep(sources, fds, deadline, now, together)?;
         slept = true;
+        now = milliseconds();
     }
+}
+
+/// Sees to it that deaths become known, a slice after that was done last, in whatever call. The last look of a wait comes after
+/// the first question at least.
+fn ask(sources: &[Source<'_>], now: u64, last: bool) {
+    let looks = || sources.iter().filter_map(Source::looks);
+    let mut any = false;
+    for looks in looks() {
+        looks.slow.set(false);
+        if let Some(spin) = looks.spin {
+            spin.asked.begin(now);
+            any |= spin.asked.age(now) >= SLICE || (last && spin.asked.is_due(now));
+        }
+    }
+    let Some(first) = looks().find(|_| any) else {
+        return;
+    };
+    // Those that would be due soon come along: else a wait for many would be woken for one after the other.
+    let mut watched = Vec::new();
+    for looks in looks() {
+        let due =
+            |spin: &&Spin| spin.asked.age(now) >= SLICE / 2 || (last && spin.asked.is_due(now));
+        if let Some(spin) = looks.spin.filter(due) {
+            looks.slow.set(true);
+            spin.asked.note(now);
+            watched.extend(spin.watched());
+        }
+    }
+    first.arena.tend_all(watched.into_iter());
+}
+
+/// How long from `now` on nobody need be asked about.
+fn rest(sources: &[Source<'_>], now: u64) -> Duration {
+    let spins = sources.iter().filter_map(|source| source.looks()?.spin);
+    let oldest = spins.map(|spin| spin.asked.age(now)).max();
+    SLICE.saturating_sub(oldest.unwrap_or_default())
 }
 
 fn spin(sources: &[Source<'_>]) {
@@ -261,7 +296,7 @@ fn fd_of<'a>(source: &Source<'a>) -> Option<BorrowedFd<'a>> {
     }
 }
 
-fn look(sources: &[Source<'_>], fds: &[BorrowedFd<'_>], slow: bool) -> io::Result<Vec<usize>> {
+fn look(sources: &[Source<'_>], fds: &[BorrowedFd<'_>]) -> io::Result<Vec<usize>> {
     let readable = match fds.is_empty() {
         true => Vec::new(),
         false => poll::readable(fds, Some(Duration::ZERO))?,
@@ -274,7 +309,7 @@ fn look(sources: &[Source<'_>], fds: &[BorrowedFd<'_>], slow: bool) -> io::Resul
                 ready.push(place);
             }
             fd += 1;
-        } else if source.is_ready(slow) {
+        } else if source.is_ready(source.looks().is_some_and(|looks| looks.slow.get())) {
             ready.push(place);
         }
     }
@@ -286,6 +321,7 @@ fn sleep(
     sources: &[Source<'_>],
     fds: &[BorrowedFd<'_>],
     deadline: Deadline,
+    now: u64,
     together: &Together<'_>,
 ) -> io::Result<()> {
     let mut words = Vec::new();
@@ -304,7 +340,7 @@ fn sleep(
     if words.is_empty() {
         return poll::readable(fds, deadline.remaining()).map(drop);
     }
-    together(&words, deadline.slice(SLICE))
+    together(&words, deadline.slice(rest(sources, now)))
 }
 
 fn sleep_together(

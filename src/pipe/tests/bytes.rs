@@ -1,3 +1,4 @@
+use super::super::stream::{Arrived, BYTES};
 use super::*;
 use std::sync::mpsc;
 
@@ -183,4 +184,138 @@ fn the_end_in_the_middle_of_a_message() {
         drop(receiver);
         assert!(matches!(sent.join().unwrap(), Err(PutError::Closed(()))));
     });
+}
+
+const FIRST_OF_BYTES: u8 = BYTES + 2;
+const MORE: u8 = BYTES + 3;
+
+fn send_piece<T>(sender: &mut PipeSender<T>, kind: u8, payload: &[u8]) {
+    let writer = &mut sender.writer;
+    let mut room = writer.room(payload.len(), Deadline::NOW).unwrap();
+    writer.end.ring.room_mut(&mut room)[..payload.len()].copy_from_slice(payload);
+    writer.commit(payload.len(), kind);
+}
+
+fn send_first<T>(sender: &mut PipeSender<T>, total: u64, data: &[u8]) {
+    send_piece(
+        sender,
+        FIRST_OF_BYTES,
+        &[&total.to_le_bytes(), data].concat(),
+    );
+}
+
+/// A message that was begun goes on in the buffer of a call that has the time for all of it: no second copy at the end.
+#[test]
+fn what_was_begun_goes_on_in_the_buffer() {
+    let (mut receiver, mut sender) = simplex::<()>(256);
+    let mut buffer = [0; 6];
+    send_first(&mut sender, 6, b"abc");
+    assert!(matches!(receiver.try_recv_bytes(), Err(GetError::Empty)));
+    send_piece(&mut sender, MORE, b"def");
+    let arrived = receiver.reader.next(Deadline::NEVER, Some(&mut buffer));
+    assert!(matches!(arrived, Ok(Arrived::Filled(6))), "{arrived:?}");
+    assert_eq!(&buffer, b"abcdef");
+    // Too short for it: it is kept, and in the error.
+    send_first(&mut sender, 6, b"abc");
+    assert!(receiver.try_recv_bytes_into(&mut buffer).is_err());
+    send_piece(&mut sender, MORE, b"def");
+    match receiver.recv_bytes_into(&mut buffer[..5]) {
+        Err(RecvIntoError::TooShort(message)) => assert_eq!(message, b"abcdef"),
+        other => panic!("{other:?}"),
+    }
+}
+
+/// What was kept once is not copied again by each call that is too short.
+#[test]
+fn what_was_kept_stays() {
+    let (mut receiver, mut sender) = simplex::<()>(256);
+    let whole = pattern(100);
+    let mut buffer = [0xee; 100];
+    send_first(&mut sender, 100, &whole[..10]);
+    assert!(receiver.try_recv_bytes_into(&mut buffer).is_err());
+    for n in 1..10 {
+        buffer = [0xee; 100];
+        send_piece(&mut sender, MORE, &whole[n * 10..][..10]);
+        let received = match n % 2 {
+            0 => receiver.try_recv_bytes_into(&mut buffer),
+            _ => receiver.recv_bytes_into_timeout(&mut buffer, SOON / 20),
+        };
+        match received {
+            Err(_) => assert_eq!(buffer, [0xee; 100], "{n}"),
+            Ok(len) => assert_eq!((n, len, &buffer[..]), (9, 100, &whole[..])),
+        }
+    }
+}
+
+/// What was borrowed and forgotten makes nobody's `wait` end; what lies behind it does.
+#[test]
+fn a_forgotten_borrow_is_not_ready() {
+    let (mut receiver, mut sender) = simplex::<()>(256);
+    let is_ready = |receiver: &PipeReceiver<()>| {
+        let ready = crate::sync::wait(&[receiver], Some(Duration::ZERO));
+        !ready.unwrap().is_empty()
+    };
+    // At every place of the ring.
+    for round in 0..60 {
+        sender.send_bytes(&[7; 20]).unwrap();
+        assert!(is_ready(&receiver));
+        std::mem::forget(receiver.recv_ref().unwrap());
+        assert!(!is_ready(&receiver), "{round}: it was received");
+        sender.send_bytes(b"next").unwrap();
+        assert!(is_ready(&receiver), "{round}: one behind it");
+        assert_eq!(receiver.recv_bytes().unwrap(), b"next");
+        assert!(!is_ready(&receiver));
+    }
+}
+
+/// A piece of a message of which the beginning is unknown is nobody's; nor is what goes beyond a message's end.
+#[test]
+fn a_piece_of_nothing_is_dropped() {
+    let (mut receiver, mut sender) = simplex::<()>(256);
+    send_piece(&mut sender, MORE, b"lost");
+    assert!(!receiver.poll(Duration::ZERO));
+    sender.send_bytes(b"whole").unwrap();
+    assert_eq!(receiver.recv_bytes().unwrap(), b"whole");
+    send_first(&mut sender, 4, b"ab");
+    send_piece(&mut sender, MORE, b"cdef");
+    assert_eq!(receiver.recv_bytes().unwrap(), b"abcd");
+}
+
+/// A part without an end ends with the next message, also for who only polls.
+#[test]
+fn a_whole_message_ends_a_part() {
+    let (mut receiver, mut sender) = simplex::<()>(256);
+    for size in [5, 4] {
+        send_first(&mut sender, size, b"part");
+        assert_eq!(receiver.poll(Duration::ZERO), size == 4);
+        sender.send_bytes(b"whole").unwrap();
+        if size == 4 {
+            assert_eq!(receiver.recv_bytes().unwrap(), b"part");
+        }
+        assert_eq!(receiver.recv_bytes().unwrap(), b"whole");
+        // It is not gone on with.
+        send_piece(&mut sender, MORE, b"e");
+        assert!(!receiver.poll(Duration::ZERO));
+        assert!(!receiver.reader.end.has(super::super::end::PARTIAL));
+    }
+}
+
+/// No piece goes just because there is room for a header: each is of some size.
+#[test]
+fn no_piece_is_small() {
+    let (mut receiver, mut sender) = simplex::<()>(256);
+    // A little less room each time, at all places of the ring.
+    for filled in 0..31 {
+        (0..filled).for_each(|_| sender.send_bytes(&[]).unwrap());
+        let late = sender.send_bytes_timeout(&pattern(1000), SOON / 8);
+        assert!(matches!(late, Err(PutError::Full(()))));
+        for _ in 0..filled {
+            assert_eq!(receiver.recv_bytes().unwrap(), []);
+        }
+        let least = sender.writer.largest / 2;
+        while let Some(record) = receiver.reader.cursor.peek(&receiver.reader.end.ring) {
+            assert!(record.len >= least, "{filled}: a piece of {}", record.len);
+            receiver.reader.release(record.len);
+        }
+    }
 }

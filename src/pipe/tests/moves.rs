@@ -215,3 +215,60 @@ fn ends_of_the_gone_wake_who_waits() {
         assert!(matches!(waiting.join().unwrap(), Err(GetError::Closed)));
     });
 }
+
+/// Who only looks at an end in a message leaves it there; it may come back as long as nobody has taken it.
+#[test]
+fn a_look_takes_nothing_back() {
+    let arena = arena();
+    type Both = (PipeSender<u8>, PipeReceiver<u8>);
+    #[derive(Clone)]
+    struct Kept(Arc<std::sync::Mutex<Both>>);
+    impl Serialize for Kept {
+        fn serialize<S: serde::Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+            self.0.lock().unwrap().serialize(serializer)
+        }
+    }
+    impl<'de> Deserialize<'de> for Kept {
+        fn deserialize<D: serde::Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+            let ends = Both::deserialize(deserializer)?;
+            Ok(Kept(Arc::new(std::sync::Mutex::new(ends))))
+        }
+    }
+    // Whether each is closed, is said to be, and whether a message or the end is there.
+    let look = |kept: &Kept| {
+        let ends = kept.0.lock().unwrap();
+        let (sender, receiver) = &*ends;
+        let says = |closed: bool, said: String| {
+            assert_eq!(said.contains("closed: true"), closed, "{said}");
+            closed
+        };
+        let sent = says(sender.is_closed(), format!("{sender:?}"));
+        let received = says(receiver.is_closed(), format!("{receiver:?}"));
+        let ready = crate::sync::wait(&[receiver], Some(Duration::ZERO)).unwrap();
+        (sent, received, !ready.is_empty())
+    };
+    let (mut take, mut give) = ends::<Kept>(&arena);
+    for is_used in [false, true] {
+        let (receiver, mut other_sender) = ends::<u8>(&arena);
+        let (_other_receiver, sender) = ends::<u8>(&arena);
+        let kept = Kept(Arc::new(std::sync::Mutex::new((sender, receiver))));
+        assert_eq!(look(&kept), (false, false, false));
+        give.send(kept.clone()).unwrap();
+        assert_eq!(look(&kept), (false, false, false));
+        other_sender.send(1).unwrap();
+        assert_eq!(look(&kept), (false, false, true));
+        if is_used {
+            kept.0.lock().unwrap().0.send(2).unwrap();
+            assert_eq!(kept.0.lock().unwrap().1.recv().unwrap(), 1);
+            assert!(matches!(take.recv(), Err(GetError::Decode(_))));
+        } else {
+            let taken = take.recv().unwrap();
+            assert_eq!(look(&kept), (true, true, true));
+            assert_eq!(taken.0.lock().unwrap().1.recv().unwrap(), 1);
+            drop(taken);
+        }
+        // Who took them has closed them.
+        assert_eq!(look(&kept), (!is_used, !is_used, !is_used));
+        assert_eq!(other_sender.is_closed(), !is_used);
+    }
+}

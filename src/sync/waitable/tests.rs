@@ -1,6 +1,7 @@
 use super::*;
 use crate::primitive::AtomicU32;
 use std::thread;
+use std::time::Instant;
 
 /// A kernel that has no `futex_waitv`.
 fn no_wait_any(_: &Words<'_>, _: Duration) -> io::Result<()> {
@@ -79,12 +80,12 @@ fn nothing_to_wait_for() {
 fn a_wake_up_is_not_kept() {
     const LONG: Duration = Duration::from_secs(60);
     let arena = Arena::heap(8, crate::KINDS).unwrap();
-    let (event, flag) = (EventCount::new(), AtomicU32::new(0));
+    let (event, flag, spin) = (EventCount::new(), AtomicU32::new(0), Spin::default());
     let (woken, said) = std::sync::mpsc::channel();
     thread::scope(|scope| {
         scope.spawn(|| {
             let ready = |_| flag.load(Relaxed) != 0;
-            let source = Source::queue(&arena, None, || [Some(&event), None], ready);
+            let source = Source::queue(&arena, &spin, || [Some(&event), None], ready);
             let place = wait_for(&[source], Deadline::NEVER, primitive::wait_any).unwrap();
             assert_eq!(place, [0]);
         });
@@ -165,4 +166,48 @@ fn a_mixture_takes_one_thread_for_the_whole_wait() {
         });
         assert_eq!(wait_for(&sources, Deadline::NEVER, count).unwrap(), [1]);
     });
+}
+
+/// However short each call is, and whatever ends it: owners are asked about once a slice, and not more often.
+#[test]
+fn short_waits_ask_now_and_then() {
+    let arena = Arena::heap(8, crate::KINDS).unwrap();
+    let event = EventCount::new();
+    for is_ready in [true, false] {
+        let (spin, asked) = (Spin::default(), AtomicU32::new(0));
+        let (begin, mut calls) = (Instant::now(), 0);
+        while asked.load(Relaxed) < 3 {
+            let ready = |slow| {
+                asked.fetch_add(u32::from(slow), Relaxed);
+                is_ready
+            };
+            let source = Source::queue(&arena, &spin, || [Some(&event), None], ready);
+            let told = wait_for(&[source], Deadline::NOW, primitive::wait_any).unwrap();
+            assert_eq!(told.len(), usize::from(is_ready));
+            calls += 1;
+            assert!(begin.elapsed() < 1000 * SLICE, "it does not ask");
+        }
+        // Who finds nothing asks the first time as well. Time is counted in whole milliseconds.
+        let slices = begin.elapsed().as_millis() / (SLICE.as_millis() - 1) + 1;
+        assert!(u128::from(asked.load(Relaxed)) <= slices, "{calls} calls");
+    }
+}
+
+/// What comes between the last look and the announcement is seen before the sleep, and not a slice later.
+#[test]
+fn a_wait_looks_again_before_it_sleeps() {
+    fn never(_: &Words<'_>, _: Duration) -> io::Result<()> {
+        panic!("it sleeps on what is ready")
+    }
+    let arena = Arena::heap(8, crate::KINDS).unwrap();
+    let event = EventCount::new();
+    let word = event.announce().0.word();
+    // Nobody sleeps, so the mark goes.
+    event.notify_all(arena.fences());
+    let is_announced = || word.load(Relaxed) & 1 != 0;
+    assert!(!is_announced());
+    // Ready as soon as somebody says that he will sleep.
+    let source = Source::event(&arena, None, || &event, is_announced);
+    let ready = wait_for(&[source], Deadline::NEVER, never).unwrap();
+    assert_eq!(ready, [0]);
 }
