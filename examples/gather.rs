@@ -43,7 +43,7 @@ fn main() -> Result<(), Box<dyn Error>> {
         let process = spawn(search, (word.clone(), part.to_vec(), sender))?;
         searches.push((receiver, process));
     }
-    let mut count = 0;
+    let (mut count, mut lost) = (0, 0);
     while !searches.is_empty() {
         let all: Vec<&dyn Waitable> = searches.iter().map(|(r, _)| r as &dyn Waitable).collect();
         for place in wait(&all, None)?.into_iter().rev() {
@@ -52,11 +52,19 @@ fn main() -> Result<(), Box<dyn Error>> {
                     println!("{file}:{line}: {text}");
                     count += 1;
                 }
-                // At its end, or killed: either way there is no more from it.
-                Err(_) => searches.remove(place).1.join()?,
+                // At its end, or killed: either way there is no more from it, and the others go on.
+                Err(_) => {
+                    if let Err(error) = searches.remove(place).1.join() {
+                        eprintln!("a search was cut short: {error}");
+                        lost += 1;
+                    }
+                }
             }
         }
     }
     println!("{count} lines");
-    Ok(())
+    match lost {
+        0 => Ok(()),
+        _ => Err("some files were not searched".into()),
+    }
 }

@@ -1,13 +1,13 @@
 //! Requests and replies over a pipe: a process of its own does what may crash.
 //! `cargo run --release --example requests -- "6 * 7" "1 / 0" "2 + 2"`
 //!
-//! The calculator divides without looking. When it dies of that, its end of the pipe is closed at once; the client says so, starts
-//! another one and goes on with the next request.
+//! The calculator divides without looking. When it dies of that, or of anything else, its end of the pipe is closed at once; the
+//! client says so, starts another one and goes on with the next request.
 #![forbid(unsafe_code)]
 
 use std::error::Error;
 
-use multiprocess::{Connection, Pipe, Process, RecvError, spawn};
+use multiprocess::{Connection, Pipe, Process, RecvError, SendError, spawn};
 
 type Client = Connection<String, Result<i64, String>>;
 type Server = Connection<Result<i64, String>, String>;
@@ -44,20 +44,30 @@ fn start() -> Result<(Client, Process<()>), Box<dyn Error>> {
 fn main() -> Result<(), Box<dyn Error>> {
     let (mut client, mut server) = start()?;
     for request in std::env::args().skip(1) {
-        client.send(request.clone())?;
-        match client.recv() {
+        let answer = match client.send(request.clone()) {
+            Ok(()) => client.recv(),
+            // It has died since it answered last.
+            Err(SendError::Closed(_)) => Err(RecvError::Closed),
+            Err(error) => return Err(error.into()),
+        };
+        match answer {
             Ok(Ok(result)) => println!("{request} = {result}"),
             Ok(Err(error)) => println!("{request}: {error}"),
             Err(RecvError::Closed) => {
                 let (next_client, next_server) = start()?;
                 client = next_client;
                 let dead = std::mem::replace(&mut server, next_server);
-                println!("{request}: the calculator died of it ({})", dead.wait());
+                println!(
+                    "{request}: no answer, the calculator has died ({})",
+                    dead.wait()
+                );
             }
             Err(error) => return Err(error.into()),
         }
     }
     client.close();
-    server.join()?;
+    if let Err(error) = server.join() {
+        eprintln!("the calculator died at its end: {error}");
+    }
     Ok(())
 }

@@ -259,6 +259,20 @@ impl ProcessRef {
     }
 }
 
+/// Ready when it has ended; the calling process itself never has.
+impl Waitable for ProcessRef {
+    fn source(&self) -> Source<'_> {
+        match &self.0 {
+            Kin::Me(_) => Source::fixed(false),
+            Kin::Parent(parent) => match &parent.pidfd {
+                Some(pidfd) => Source::fd(pidfd.as_fd()),
+                None => Source::fixed(true),
+            },
+            Kin::Child(child) => Source::fd(child.as_fd()),
+        }
+    }
+}
+
 impl fmt::Debug for ProcessRef {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("ProcessRef")

@@ -25,8 +25,8 @@ const TOGETHER: usize = 127;
 
 /// Something that [`wait`] can wait for: a message or the end of a [`Connection`](crate::Connection), a
 /// [`PipeReceiver`](crate::PipeReceiver), a [`Queue`](crate::Queue), a [`Receiver`](crate::Receiver) or a
-/// [`JoinableQueue`](crate::JoinableQueue), an [`Event`](crate::Event), the end of a [`Process`](crate::Process). Not to be implemented
-/// outside this crate.
+/// [`JoinableQueue`](crate::JoinableQueue), an [`Event`](crate::Event), the end of a [`Process`](crate::Process) or
+/// [`ProcessRef`](crate::ProcessRef). Not to be implemented outside this crate.
 pub trait Waitable {
     #[doc(hidden)]
     fn source(&self) -> Source<'_>;
@@ -41,6 +41,7 @@ type Events<'a> = [Option<&'a EventCount>; 2];
 enum Kind<'a> {
     Events(Events<'a>, Looks<'a>),
     Fd(BorrowedFd<'a>),
+    Fixed(bool),
     /// In a process that is no member there is nothing to wait for.
     Foreign,
 }
@@ -110,9 +111,15 @@ impl<'a> Source<'a> {
         Source(Kind::Fd(fd))
     }
 
+    /// Ready now and for ever, or never.
+    pub(crate) fn fixed(ready: bool) -> Self {
+        Source(Kind::Fixed(ready))
+    }
+
     fn is_ready(&self, slow: bool) -> bool {
         match &self.0 {
             Kind::Events(_, looks) => (looks.ready)(slow),
+            Kind::Fixed(ready) => *ready,
             Kind::Fd(_) | Kind::Foreign => false,
         }
     }

@@ -183,7 +183,8 @@ impl Program {
         )
     }
 
-    fn said(&self) -> (String, String) {
+    /// What it has said so far: its output, and that for errors.
+    pub fn said(&self) -> (String, String) {
         let read = |name: &str| {
             String::from_utf8_lossy(&fs::read(self.output.path.join(name)).unwrap()).into_owned()
         };

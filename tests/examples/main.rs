@@ -1,6 +1,7 @@
 //! The examples that are short, run as a person would run them: undisturbed, with processes killed, and ended by Ctrl-C.
 
 mod frames;
+mod pipes;
 mod pool;
 mod tasks;
 

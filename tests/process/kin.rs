@@ -166,3 +166,34 @@ fn types_can_go_where_they_should() {
     fn error<E: std::error::Error>() {}
     error::<multiprocess::SpawnError<*const u8>>();
 }
+
+/// Parents, children and the process itself, beside something else.
+#[test]
+fn kin_can_be_waited_for() {
+    let _watch = watch();
+    fn child((told, go): (Queue<Vec<usize>>, Queue<()>)) {
+        let (parent, me) = (parent_process().unwrap(), current_process());
+        let some = Some(Duration::from_millis(20));
+        told.put(wait(&[&parent, &me], some).unwrap()).unwrap();
+        told.put(wait(&[&me], some).unwrap()).unwrap();
+        told.put(wait(&[&me, &go, &parent], None).unwrap()).unwrap();
+        told.put(wait(&[&me, &parent], None).unwrap()).unwrap();
+    }
+    fn parent(queues: (Queue<Vec<usize>>, Queue<()>)) {
+        let _child = spawn(child, queues).unwrap();
+        sleep_for_ever();
+    }
+    let (told, go) = (Queue::bounded(4).unwrap(), Queue::bounded(1).unwrap());
+    let process = spawn(parent, (told.clone(), go)).unwrap();
+    assert_eq!(told.get().unwrap(), []);
+    assert_eq!(told.get().unwrap(), []);
+    let own = active_children();
+    let own = own.iter().find(|child| child.pid() == process.pid());
+    let own = own.unwrap();
+    assert_eq!(wait(&[own], Some(Duration::ZERO)).unwrap(), []);
+    process.kill().unwrap();
+    assert_eq!(told.get().unwrap(), [2]);
+    assert_eq!(told.get().unwrap(), [1]);
+    assert_eq!(wait(&[own], None).unwrap(), [0]);
+    process.wait();
+}

@@ -9,7 +9,7 @@ use std::time::Duration;
 
 use multiprocess::{
     Error, ExitCode, Fd, GetError, JoinError, Process, ProcessRef, Queue, active_children,
-    cpu_count, current_process, parent_process, spawn,
+    cpu_count, current_process, parent_process, spawn, wait,
 };
 use serde::{Deserialize, Serialize};
 
