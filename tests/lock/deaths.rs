@@ -1,5 +1,6 @@
 //! Deaths that nobody collects: the dead stay unreaped, and who wants what they held finds out by itself.
 
+use std::sync::{PoisonError, RwLockWriteGuard};
 use std::thread;
 use std::time::Duration;
 
@@ -9,12 +10,17 @@ use multiprocess::{
 };
 use serde::{Deserialize, Serialize};
 
-use crate::{LONG, signal, start, until, watch};
+use crate::{LONG, STARTS, signal, start, until, watch};
+
+/// While it lives nobody starts a process here, and so nobody reaps.
+pub struct Unreaped(#[allow(dead_code)] RwLockWriteGuard<'static, ()>);
 
 /// Ends a process and leaves its body: no parent has been told, and nobody has collected what it held.
-pub fn fell<R>(process: &Process<R>) {
+pub fn fell<R>(process: &Process<R>) -> Unreaped {
+    let starts = STARTS.write().unwrap_or_else(PoisonError::into_inner);
     process.kill().unwrap();
     until(|| state_of(process.pid()) == 'Z');
+    Unreaped(starts)
 }
 
 pub fn state_of(pid: u32) -> char {
@@ -38,7 +44,7 @@ fn what_a_dead_one_left_locked_nobody_releases() {
         let left = Event::new().unwrap();
         let dead = start(leave, (lock.clone(), recursive.clone(), left.clone()));
         assert!(left.wait());
-        fell(&dead);
+        let _body = fell(&dead);
         if collected {
             dead.wait();
         }
@@ -130,8 +136,9 @@ fn a_sleeper_finds_out_by_itself() {
         // It has asked about the holder by then, and been told that it lives.
         thread::sleep(Duration::from_millis(50));
         until(|| state_of(sleeper.pid()) == 'S');
-        fell(&holder);
+        let body = fell(&holder);
         assert!(sleeper.join().unwrap(), "{held:?}");
         holder.wait();
+        drop(body);
     }
 }

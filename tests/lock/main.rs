@@ -7,8 +7,8 @@ mod deaths;
 mod fairness;
 mod waits;
 
-use std::sync::OnceLock;
 use std::sync::mpsc::{self, RecvTimeoutError};
+use std::sync::{OnceLock, PoisonError, RwLock};
 use std::thread;
 use std::time::Duration;
 
@@ -39,11 +39,15 @@ fn watch() -> Watch {
     Watch(sender)
 }
 
+/// Whoever starts a process reaps those that have ended: the bodies of other tests too.
+static STARTS: RwLock<()> = RwLock::new(());
+
 fn start<A, R>(function: fn(A) -> R, arguments: A) -> Process<R>
 where
     A: Serialize + DeserializeOwned,
     R: Serialize + DeserializeOwned,
 {
+    let _starts = STARTS.read().unwrap_or_else(PoisonError::into_inner);
     let daemon = Process::builder().daemon(true);
     daemon.spawn(function, arguments).unwrap()
 }
@@ -316,7 +320,7 @@ fn dead_waiters_delay_nobody() {
         until(|| entered() == 1 && all.3.waiting() == 1);
         for waiter in &dead {
             until(|| state_of(waiter.pid()) == 'S');
-            fell(waiter);
+            drop(fell(waiter));
             if reaped {
                 waiter.wait();
             }
