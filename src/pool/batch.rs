@@ -49,9 +49,12 @@ impl Finished {
     pub(super) fn each<R: DeserializeOwned>(
         &self,
         shared: &Shared,
-        to: impl FnMut(Result<R, TaskError>),
+        mut to: impl FnMut(Result<R, TaskError>),
     ) {
-        self.each_from(shared, &mut 0, to);
+        let decoder = Decoder::new();
+        self.records(shared, 0, |task, record| {
+            self.decode(shared, &decoder, task, record, &mut to);
+        });
     }
 
     /// The same without the first ones: so many, which rises as each is begun. After a panic it can be called again for the others.
@@ -63,17 +66,29 @@ impl Finished {
         mut to: impl FnMut(Result<R, TaskError>),
     ) {
         let decoder = Decoder::new();
-        self.records(shared, *seen, |task, outcome| {
+        self.records(shared, *seen, |task, record| {
             *seen += 1;
-            match outcome {
-                Ok((ResultKind::Word, record)) => to(from_word(record).map_err(TaskError::Decode)),
-                Ok((ResultKind::Value, record)) => {
-                    to(decoder.decode(record).map_err(TaskError::Decode));
-                }
-                Ok((kind, record)) => to(self.outcome(shared, kind, record, task)),
-                Err(error) => to(Err(error.clone())),
-            }
+            self.decode(shared, &decoder, task, record, &mut to);
         });
+    }
+
+    #[inline]
+    fn decode<R: DeserializeOwned>(
+        &self,
+        shared: &Shared,
+        decoder: &Decoder,
+        task: u32,
+        record: Result<(ResultKind, &[u8]), &TaskError>,
+        to: &mut impl FnMut(Result<R, TaskError>),
+    ) {
+        match record {
+            Ok((ResultKind::Word, record)) => to(from_word(record).map_err(TaskError::Decode)),
+            Ok((ResultKind::Value, record)) => {
+                to(decoder.decode(record).map_err(TaskError::Decode));
+            }
+            Ok((kind, record)) => to(self.outcome(shared, kind, record, task)),
+            Err(error) => to(Err(error.clone())),
+        }
     }
 
     /// The outcomes as they lie there, but for the first ones, with the numbers of the tasks.

@@ -113,28 +113,26 @@ impl<I: Iterator<Item: Serialize>> Flow<I> {
     /// Gives out what may be. Runs user code.
     #[inline]
     fn feed(&mut self) {
-        let room = self.room(0);
-        if room > 0 && room >= self.most / 2 {
+        let room = self.most.saturating_sub(self.batch.left());
+        if self.feeding.is_some() && room > 0 && room >= self.most / 2 {
             self.give_chunks(room);
         }
     }
 
-    /// How many chunks to give out now, when nobody waits for what is finished. Of a slow iterator one by one.
+    /// How many chunks to give out now, when `held` are finished and not yet consumed, and nobody waits for those. Of a slow iterator
+    /// one by one; of another one many, or when a worker may be idle.
     fn wanted(&self, held: usize) -> usize {
-        let room = self.room(held);
-        match self.slow {
-            true => room.min(1),
-            false if room >= self.most / 2 => room,
-            false => 0,
+        if self.feeding.is_none() {
+            return 0;
         }
-    }
-
-    /// How many chunks may be given out, when `held` are finished and not yet consumed.
-    #[inline]
-    fn room(&self, held: usize) -> usize {
-        match self.feeding {
-            Some(_) => self.most.saturating_sub(self.batch.left() + held),
-            None => 0,
+        let left = self.batch.left();
+        let room = self.most.saturating_sub(left + held);
+        if self.slow {
+            room.min(1)
+        } else if room >= self.most / 2 || left < self.shared.settings.processes {
+            room
+        } else {
+            0
         }
     }
 
@@ -450,7 +448,6 @@ impl<I: Iterator<Item: Serialize>, R: DeserializeOwned> Imap<I, R> {
                     self.chunks.pop_front();
                     self.held -= 1;
                     self.front += 1;
-                    flow.most = self.backlog.min(flow.most + 1);
                     self.opened = Some((finished, 0));
                 }
             }
@@ -479,6 +476,7 @@ impl<I: Iterator<Item: Serialize>, R: DeserializeOwned> Imap<I, R> {
                 }
                 continue;
             };
+            let came = ready.len();
             for finished in ready {
                 self.held += 1;
                 if !self.ordered {
@@ -491,6 +489,8 @@ impl<I: Iterator<Item: Serialize>, R: DeserializeOwned> Imap<I, R> {
                 }
                 self.chunks[at] = Some(finished);
             }
+            // Also while the first one is still to come: the other workers go on.
+            flow.most = self.backlog.min(flow.most + came);
         }
     }
 }

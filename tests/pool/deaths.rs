@@ -1,7 +1,7 @@
 //! Workers that die: exactly the task that was running is lost.
 
 use crate::guard::watch;
-use multiprocess::{ExitCode, Pool, Queue, TaskError, spawn};
+use multiprocess::{ExitCode, Pool, Process, Queue, TaskError};
 use rustix::process::{Pid, Resource, Rlimit, Signal, getrlimit, kill_process, setrlimit};
 use std::process::id;
 use std::sync::mpsc;
@@ -95,7 +95,8 @@ fn none_for_a_while(_: ()) {
 fn who_cannot_be_replaced_while_the_pool_is_closed_is_replaced_later() {
     let _watch = watch();
     // In a process of its own, whose limits they are.
-    spawn(none_for_a_while, ()).unwrap().join().unwrap();
+    let process = Process::builder().daemon(true).spawn(none_for_a_while, ());
+    process.unwrap().join().unwrap();
 }
 
 #[test]

@@ -329,13 +329,7 @@ fn ctrl_c_does_not_end_workers() {
     assert_eq!(code.unwrap(), Some(libc::SIGINT));
     // So can a copy of it.
     let copied = |n: u32| {
-        let copy = Process::builder().fork(
-            |n| {
-                interrupt(n);
-                sleep_long(n);
-            },
-            n,
-        );
+        let copy = Process::builder().fork(interrupt, n);
         copy.unwrap().wait() == ExitCode::Signaled(libc::SIGINT)
     };
     assert!(pool.apply(copied, 1).unwrap());

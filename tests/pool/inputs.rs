@@ -81,6 +81,24 @@ fn outcomes_that_are_there_come_before_the_input_is_asked() {
     }
 }
 
+#[test]
+fn one_that_takes_long_at_first_holds_no_others_up() {
+    let _watch = watch();
+    let pool = Pool::new(2).unwrap();
+    let gate = Queue::bounded(1).unwrap();
+    let input = (0..20_u32).map(|n| (n, gate.clone()));
+    let run = |(n, gate): (u32, Queue<u32>)| {
+        match n {
+            0 => assert_eq!(gate.get().unwrap(), 15),
+            15 => gate.put(n).unwrap(),
+            _ => {}
+        }
+        n
+    };
+    let outcomes: Result<Vec<_>, _> = pool.imap(run, input).collect();
+    assert_eq!(outcomes.unwrap(), (0..20).collect::<Vec<_>>());
+}
+
 /// Each outcome is found at once: if one had to be looked for among all others, this would take minutes.
 #[test]
 fn a_great_many_are_cancelled() {
