@@ -52,7 +52,7 @@ impl Finished {
         mut to: impl FnMut(Result<R, TaskError>),
     ) {
         let decoder = Decoder::new();
-        self.records(shared, 0, |task, record| {
+        self.records(shared, |task, record| {
             self.decode(shared, &decoder, task, record, &mut to);
         });
     }
@@ -65,10 +65,14 @@ impl Finished {
         seen: &mut u32,
         mut to: impl FnMut(Result<R, TaskError>),
     ) {
+        let (before, mut place) = (*seen, 0);
         let decoder = Decoder::new();
-        self.records(shared, *seen, |task, record| {
-            *seen += 1;
-            self.decode(shared, &decoder, task, record, &mut to);
+        self.records(shared, |task, record| {
+            place += 1;
+            if place > before {
+                *seen = place;
+                self.decode(shared, &decoder, task, record, &mut to);
+            }
         });
     }
 
@@ -91,12 +95,11 @@ impl Finished {
         }
     }
 
-    /// The outcomes as they lie there, but for the first ones, with the numbers of the tasks.
+    /// The outcomes as they lie there, with the numbers of the tasks.
     #[inline]
     fn records(
         &self,
         shared: &Shared,
-        first: u32,
         mut to: impl FnMut(u32, Result<(ResultKind, &[u8]), &TaskError>),
     ) {
         let cards = shared.pool.cards();
@@ -108,35 +111,35 @@ impl Finished {
             _ => &[],
         };
         let (mut at, mut task) = (0, 0);
-        let mut to = |place, task, outcome| {
-            if place >= first {
-                to(task, outcome);
-            }
-        };
         let whole = self.holes.is_empty() && self.faults.is_empty() && self.whole.is_none();
         for place in 0..self.len() {
-            let hole = if whole {
+            let error = if whole {
                 None
             } else {
-                find(&self.holes, place)
+                self.error_of(place, task)
             };
-            if let Some(error) = hole {
-                to(place, task, Err(error));
+            if let Some((error, was_given)) = error {
+                to(task, Err(error));
+                task += u32::from(was_given);
                 continue;
             }
-            let fault = || self.whole.as_ref().or_else(|| find(&self.faults, task));
-            let fault = if whole { None } else { fault() };
-            if let Some(error) = fault {
-                to(place, task, Err(error));
-            } else {
-                let (len, kind) = read_head(bytes, at).unwrap_or_default();
-                let record = at + HEAD..at + HEAD + len;
-                at = record.end;
-                let record = bytes.get(record).unwrap_or_default();
-                to(place, task, Ok((ResultKind::of(kind), record)));
-            }
+            let (len, kind) = read_head(bytes, at).unwrap_or_default();
+            let record = at + HEAD..at + HEAD + len;
+            at = record.end;
+            let record = bytes.get(record).unwrap_or_default();
+            to(task, Ok((ResultKind::of(kind), record)));
             task += 1;
         }
+    }
+
+    /// Why there is no record of this one, and whether it was given to a worker.
+    #[cold]
+    fn error_of(&self, place: u32, task: u32) -> Option<(&TaskError, bool)> {
+        if let Some(hole) = find(&self.holes, place) {
+            return Some((hole, false));
+        }
+        let fault = self.whole.as_ref().or_else(|| find(&self.faults, task));
+        fault.map(|fault| (fault, true))
     }
 
     #[inline]
@@ -170,7 +173,7 @@ impl Finished {
             return false;
         }
         let mut success = true;
-        self.records(shared, 0, |_, outcome| {
+        self.records(shared, |_, outcome| {
             success &= matches!(outcome, Ok((kind, _)) if kind != ResultKind::Fault);
         });
         success
