@@ -25,18 +25,30 @@ fn a_division_by_zero_costs_one_answer() {
     assert_eq!((lines.len(), &lines[4][..7]), (5, "seven: "));
 }
 
+/// Starts it with many requests and kills the calculator at one; false when it was done before.
+fn is_killed_at_work() -> bool {
+    // On a busy machine each takes milliseconds.
+    const REQUESTS: usize = 3000;
+    let mut program = Program::start("requests", &[OsStr::new("1 + 1"); REQUESTS]);
+    while program.said().0.lines().count() < REQUESTS {
+        if let Some(&calculator) = program.children().first() {
+            let _ = kill_process(calculator, Signal::KILL);
+            break;
+        }
+    }
+    let (end, left) = program.end();
+    assert_eq!((end.code, left), (Some(0), 0), "{}", end.err);
+    assert_eq!(end.out.lines().count(), REQUESTS);
+    let mut others = end.out.lines().filter(|line| *line != "1 + 1 = 2");
+    let said = "1 + 1: no answer, the calculator has died (signal 9)";
+    let is_killed = others.next().is_some_and(|line| line == said);
+    assert_eq!(others.next(), None);
+    is_killed
+}
+
 #[test]
 fn a_calculator_is_replaced() {
-    const REQUESTS: usize = 50_000;
-    let mut program = Program::start("requests", &[OsStr::new("1 + 1"); REQUESTS]);
-    program.wait_for_processes(2);
-    kill_process(program.children()[0], Signal::KILL).unwrap();
-    let (end, left) = program.end();
-    assert_eq!((end.code, &*end.err, left), (Some(0), "", 0), "{}", end.err);
-    let (answers, others): (Vec<&str>, Vec<&str>) =
-        end.out.lines().partition(|line| *line == "1 + 1 = 2");
-    let said = "1 + 1: no answer, the calculator has died (signal 9)";
-    assert_eq!((answers.len() + 1, &others[..]), (REQUESTS, &[said][..]));
+    assert!((0..1000).any(|_| is_killed_at_work()));
 }
 
 fn talk(stream: &mut TcpStream) -> std::io::Result<()> {
