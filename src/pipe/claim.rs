@@ -18,7 +18,8 @@ const FOREIGN: &str = "this process was forked by other code and does not have t
 
 /// Room for a message at its place in shared memory: fill it, then [`commit`](Claim::commit) it. Nothing is copied.
 ///
-/// At first it holds whatever was in that memory before. Dropped or forgotten without a `commit` nothing is sent.
+/// At first it holds whatever was in that memory before. Dropped or forgotten without a `commit` nothing is sent. The memory of a
+/// forgotten one that is longer than the pipe has room for comes back when the process has ended.
 #[must_use = "what is not committed is not sent"]
 pub struct Claim<'a> {
     writer: &'a mut Writer,

@@ -35,7 +35,9 @@ mod tests;
 ///
 /// Unlike a [`Queue`](crate::Queue) or a [`channel`](crate::channel()) each end has exactly one owner, which the types check (sending and receiving takes
 /// `&mut self`, and there is no `Clone`). That makes it several times as fast: nothing is claimed, and no instruction locks the
-/// bus. An end can be an argument of a process or part of a message; that moves it.
+/// bus. An end can be an argument of a process or part of a message; that moves it. Do not send a
+/// receiver through its own pipe, nor two through each other's: nobody can receive them any more, and the pipes stay until the last
+/// process of the family has ended.
 ///
 /// When an end is dropped, or its owner ends in whatever way, the other end learns of it: a receiver gets what was sent and
 /// then [`RecvError::Closed`](crate::RecvError), a sender gets [`SendError::Closed`](crate::SendError). Nobody else can keep a pipe open. Who waits learns of
