@@ -7,10 +7,11 @@ use super::kind::{
     self, EPOCH, Fields, OTHER, PIPE, PipeKind, READER, READER_KIND, RING, WRITER, WRITER_KIND,
     pack, unpack,
 };
-use crate::arena::{self, Arena, Block, Kind, Local, Object, ObjectSpec};
+use crate::arena::{Arena, Block, Kind, Local, Object, ObjectSpec};
 use crate::codec;
 use crate::error::Error;
 use crate::ring::ByteRing;
+use crate::sync;
 use serde::ser::SerializeTuple;
 use serde::{Deserialize, Deserializer, Serialize, Serializer, de};
 use std::cell::Cell;
@@ -35,7 +36,7 @@ pub(super) enum Refused {
 }
 
 pub(super) fn type_hash<T>() -> u64 {
-    arena::fnv(std::any::type_name::<T>().as_bytes())
+    sync::type_hash::<T>()
 }
 
 /// This process's hold on an object. Not shared by other handles: there are none.

@@ -9,6 +9,7 @@ use crate::codec::{self, Serde};
 use crate::error::{Error, GetError, PutError};
 use crate::os::clock::Deadline;
 use crate::ring::Geometry;
+use crate::sync;
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 use std::fmt;
 use std::io;
@@ -91,7 +92,7 @@ impl<T, C> fmt::Debug for Queue<T, C> {
 
 /// What tells queues of other items, or of the same in another codec, apart.
 pub(super) fn type_hash<T, C>() -> u64 {
-    arena::fnv(std::any::type_name::<(T, C)>().as_bytes())
+    sync::type_hash_by::<T, (T, C)>()
 }
 
 impl<T, C> Queue<T, C> {

@@ -16,6 +16,9 @@ use std::sync::{Mutex, MutexGuard, PoisonError, RwLock, RwLockReadGuard};
 /// How often a consumer looks again at a message that somebody is just taking out, before it says that it has to wait.
 const LOOKS: usize = 100;
 
+/// How often messages are counted from the first segment on, where consumers end it meanwhile.
+const COUNTS: usize = 3;
+
 pub(super) struct Segment {
     /// Which process entered it: a copy of that one has not.
     name: u64,
@@ -310,7 +313,8 @@ impl Chained {
         })
     }
 
-    /// How many messages there are, if not more than `enough`.
+    /// How many messages there are, if not more than `enough`. Where consumers end segments faster than this counts: as many as
+    /// were counted in so many attempts.
     pub(super) fn len_up_to(&self, queue: &LocalQueue, enough: u64) -> u64 {
         let object = queue.chain_object();
         let (chain, name) = (object.chain(), queue.arena().my_word());
@@ -318,6 +322,9 @@ impl Chained {
             return 0;
         };
         let _looking = lock(&self.looking);
+        // Whoever is overtaken has seen a segment behind the first, which somebody had a message for.
+        let mut counted = 1;
+        let mut attempts = 0;
         loop {
             let guard = read(&self.get);
             let here = entered(&guard, name).filter(|segment| chain.is_first(segment.link));
@@ -349,6 +356,11 @@ impl Chained {
             chain.leave(entry.look());
             if whole {
                 return len;
+            }
+            counted = len.max(counted);
+            attempts += 1;
+            if attempts == COUNTS {
+                return counted;
             }
         }
     }

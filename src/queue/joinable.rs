@@ -23,8 +23,9 @@ use std::time::Duration;
 #[non_exhaustive]
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum OnDeath {
-    /// Another consumer gets it, before anything that is still in the queue. When `max` further consumers have died with it, it
-    /// is given up, as with [`Report`](Self::Report): it may be what kills them.
+    /// Another consumer gets it, before anything that is still in the queue when the death is known: in a tenth of a second or so where
+    /// nobody reaps the dead. When `max` further consumers have died with it, it is given up, as with [`Report`](Self::Report): it may be
+    /// what kills them. So it is when it cannot be decoded again, as with the end of a pipe in it, which has gone with the dead.
     Redeliver {
         /// How often it is given to another consumer.
         max: u8,
@@ -191,7 +192,8 @@ impl<T> JoinableQueue<T> {
     }
 
     /// Marks the oldest item that this process got by [`get`](Self::get) and has not yet finished as done. Also after the
-    /// queue was closed.
+    /// queue was closed. Which these are is known as long as the process has a handle of the queue: when it has dropped the last one,
+    /// they stay unfinished until it ends.
     ///
     /// # Errors
     /// [`TaskDoneError::TooMany`] when there is none, [`TaskDoneError::ForeignFork`].
@@ -304,7 +306,9 @@ impl<T: Serialize + DeserializeOwned> JoinableQueue<T> {
     }
 
     /// A queue without a bound whose tasks are given to two further consumers at most when theirs die; see
-    /// [`Queue::unbounded`](crate::Queue::unbounded).
+    /// [`Queue::unbounded`](crate::Queue::unbounded). The messages' memory comes back as they are finished; that of the table
+    /// of unfinished tasks, 16 bytes for each that there was at one time, when the queue goes, and [`join`](Self::join) looks at
+    /// all of it.
     ///
     /// ```
     /// let jobs = multiprocess::JoinableQueue::unbounded()?;
@@ -395,7 +399,7 @@ impl<T: Serialize + DeserializeOwned> JoinableQueue<T> {
     /// # Errors
     /// [`GetError::Closed`] when the queue is closed and drained; a process that holds no unfinished item itself is first told
     /// so when the others have finished theirs, which could still come back. [`GetError::Decode`] when the message is no `T` (it
-    /// is consumed, and finished), [`GetError::ForeignFork`].
+    /// is consumed, and finished; given up if somebody else had it before), [`GetError::ForeignFork`].
     ///
     /// # Panics
     /// As the item's `Deserialize` does; the item is consumed and finished, the queue goes on.
@@ -472,7 +476,12 @@ impl<T: Serialize + DeserializeOwned> JoinableQueue<T> {
     fn task_until(&self, deadline: Deadline) -> Result<Task<T>, GetError> {
         let (held, item) = self.next(deadline)?;
         let queue = self.queue.clone();
-        Ok(Task { item, held, queue })
+        Ok(Task {
+            item,
+            held,
+            queue,
+            unwinding: std::thread::panicking(),
+        })
     }
 }
 
@@ -484,6 +493,8 @@ pub struct Task<T> {
     item: T,
     held: Held,
     pub(super) queue: TaskQueue,
+    /// It was got by a destructor that a panic runs: that panic is not its own.
+    unwinding: bool,
 }
 
 impl<T> Deref for Task<T> {
@@ -508,7 +519,7 @@ impl<T: fmt::Debug> fmt::Debug for Task<T> {
 
 impl<T> Drop for Task<T> {
     fn drop(&mut self) {
-        if std::thread::panicking() {
+        if std::thread::panicking() && !self.unwinding {
             self.queue.give_back(self.held);
         } else {
             self.queue.finish(self.held);

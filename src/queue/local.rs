@@ -152,9 +152,9 @@ impl LocalQueue {
         }
     }
 
-    /// As many messages as may be there at one time.
-    pub(super) fn most(&self) -> u64 {
-        self.capacity().unwrap_or_else(|| self.len())
+    /// As many messages as may be there at one time, if not more than `enough`.
+    pub(super) fn most(&self, enough: u64) -> u64 {
+        self.capacity().unwrap_or_else(|| self.len_up_to(enough))
     }
 
     pub(super) fn len(&self) -> u64 {

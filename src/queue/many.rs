@@ -430,7 +430,10 @@ impl<T, C: Codec<T>> Queue<T, C> {
             return Ok(items);
         }
         // More than that was not there at one time, and a busy producer would keep this up for ever.
-        let max = max.min((self.local.most() as usize).max(RUN));
+        let max = match max > RUN {
+            true => max.min((self.local.most(max as u64) as usize).max(RUN)),
+            false => max,
+        };
         // Nothing is allocated while a message is taken.
         let room = max.min(RUN);
         items.reserve(room);

@@ -9,11 +9,13 @@ use crate::arena::{
 use crate::codec;
 use crate::error::{Error, GetError};
 use crate::os::clock::Deadline;
+use crate::primitive::private::AtomicU32;
 use crate::ring::{Geometry, Held, Outlook, Place, Tasks};
 use crate::sync::{Progress, Source, Spin, Wait};
 use serde::de::DeserializeOwned;
 use std::collections::{HashSet, VecDeque};
 use std::fmt;
+use std::sync::atomic::Ordering::Relaxed;
 use std::sync::{Arc, Mutex, MutexGuard};
 use std::time::Duration;
 
@@ -22,6 +24,8 @@ pub(super) const KIND: u32 = 4;
 
 /// How long a consumer waits at most before it looks for tasks of the dead.
 const SLICE: Duration = Duration::from_millis(100);
+/// After so many tasks it sees whether that time is over, where it never waits.
+const TAKES: u32 = 64;
 
 #[derive(Debug)]
 pub(crate) struct TasksKind;
@@ -77,6 +81,8 @@ pub(super) struct LocalTasks {
     seen: Mutex<Option<(u64, u64)>>,
     /// What was got and not yet said to be done, oldest first.
     open: Mutex<VecDeque<Held>>,
+    /// How many were taken.
+    taken: AtomicU32,
 }
 
 impl fmt::Debug for LocalTasks {
@@ -101,6 +107,7 @@ impl LocalTasks {
             spin: Spin::default(),
             seen: Mutex::default(),
             open: Mutex::default(),
+            taken: AtomicU32::new(0),
         }
     }
 }
@@ -197,6 +204,11 @@ impl TaskQueue {
 
     /// The next task: one that was given back before one of the ring.
     pub(super) fn next(&self, deadline: Deadline) -> Result<Held, GetError> {
+        let taken = self.tasks.taken.load(Relaxed).wrapping_add(1);
+        self.tasks.taken.store(taken, Relaxed);
+        if taken % TAKES == 0 {
+            self.ask(false);
+        }
         loop {
             if let Some(held) = self.returned() {
                 return Ok(held);
@@ -374,6 +386,13 @@ impl TaskQueue {
         }
     }
 
+    fn give_up(&self, held: Held) {
+        if self.is_mine(held) {
+            self.table().give_up(held, self.arena().me());
+            self.table().finished().notify_all(self.arena().fences());
+        }
+    }
+
     pub(super) fn give_back(&self, held: Held) {
         if !self.is_mine(held) {
             return;
@@ -417,11 +436,15 @@ impl Opening<'_> {
 }
 
 impl Drop for Opening<'_> {
-    /// No value came of it, also by a panic: then there is nothing that anybody could do.
+    /// No value came of it, also by a panic: then there is nothing that anybody could do. What somebody else has had before is not done.
     fn drop(&mut self) {
         if let Some(parcel) = self.parcel.take() {
             parcel.into_index();
         }
-        self.queue.finish(self.held);
+        if self.held.is_again() {
+            self.queue.give_up(self.held);
+        } else {
+            self.queue.finish(self.held);
+        }
     }
 }

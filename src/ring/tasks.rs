@@ -132,6 +132,13 @@ pub(crate) struct Held {
     pub(crate) name: u64,
 }
 
+impl Held {
+    /// Whether somebody had it before.
+    pub(crate) fn is_again(&self) -> bool {
+        self.tag.tries() > 1
+    }
+}
+
 /// What there is besides what is in the ring.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Outlook {
@@ -376,13 +383,18 @@ impl<'a> Tasks<'a> {
     /// Lets another consumer have it, or gives it up when it was tried often enough. Whether another one may have it.
     pub(crate) fn give_back(self, held: Held, me: MemberId) -> bool {
         if self.is_spent(held.tag) {
-            let block = self.lose(held.cell, held.tag, me);
-            block.into_iter().for_each(drop_message);
+            self.give_up(held, me);
             return false;
         }
         self.change(held.cell, held.tag, held.tag.with(State::Returned, 0));
         self.header().returned.fetch_add(1, AcqRel);
         true
+    }
+
+    /// Nobody will have it.
+    pub(crate) fn give_up(self, held: Held, me: MemberId) {
+        let block = self.lose(held.cell, held.tag, me);
+        block.into_iter().for_each(drop_message);
     }
 
     /// Whether everything that was put is finished or given up, at one moment.

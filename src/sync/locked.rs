@@ -236,7 +236,13 @@ impl<T> fmt::Debug for Locked<T> {
 
 /// What tells locks of other data apart.
 pub(crate) fn type_hash<T>() -> u64 {
-    let name = arena::fnv(std::any::type_name::<T>().as_bytes());
+    type_hash_by::<T, T>()
+}
+
+/// The same where another type's name, of which this one is a part, stands for it. Two types can have one name: in two functions' bodies, or of
+/// two versions of a crate.
+pub(crate) fn type_hash_by<T, Name>() -> u64 {
+    let name = arena::fnv(std::any::type_name::<Name>().as_bytes());
     name ^ arena::fnv(&(size_of::<T>() as u64 * 1024 + align_of::<T>() as u64).to_le_bytes())
 }
 

@@ -36,7 +36,7 @@ pub(crate) use condition::{ConditionKind, LocalCondition};
 pub(crate) use event::{EventKind, LocalEvent};
 pub(crate) use event_count::EventCount;
 pub use locked::Atomic;
-pub(crate) use locked::{DataGuard, LocalLock, LockKind, Locked, type_hash};
+pub(crate) use locked::{DataGuard, LocalLock, LockKind, Locked, type_hash, type_hash_by};
 pub(crate) use raw_lock::{Refused, Taken};
 pub(crate) use semaphore::{LocalSemaphore, NotAdded, SemaphoreKind, Taken as TakenPermit};
 pub(crate) use wait::{Progress, Spin, Wait};

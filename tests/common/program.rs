@@ -95,11 +95,23 @@ pub struct Program {
     output: Folder,
 }
 
+/// A shell starts what it runs in the background with the interrupt from the keyboard ignored, which programs inherit.
+#[allow(unsafe_code)]
+fn heed_interrupts() -> std::io::Result<()> {
+    // SAFETY: the default action is a valid one.
+    unsafe { libc::signal(libc::SIGINT, libc::SIG_DFL) };
+    Ok(())
+}
+
 impl Program {
+    #[allow(unsafe_code)]
     pub fn start(example: &str, arguments: &[&OsStr]) -> Program {
         let unique = format!("output-{:?}-{:?}", thread::current().id(), Instant::now());
         let output = Folder::new(&unique.replace(|c: char| !c.is_alphanumeric(), "-"));
-        let child = Command::new(programs().join(example))
+        let mut command = Command::new(programs().join(example));
+        // SAFETY: a signal's action may be set between fork and exec.
+        unsafe { command.pre_exec(heed_interrupts) };
+        let child = command
             .args(arguments)
             .stdin(Stdio::null())
             .stdout(File::create(output.path.join("out")).unwrap())

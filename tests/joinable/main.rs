@@ -5,7 +5,8 @@ use std::thread;
 use std::time::Duration;
 
 use multiprocess::{
-    GetError, JoinError, JoinableQueue, OnDeath, Queue, QueueJoinError, TaskDoneError,
+    GetError, JoinError, JoinableQueue, OnDeath, Pipe, PipeSender, Queue, QueueJoinError,
+    TaskDoneError,
 };
 
 #[path = "../common/children.rs"]
@@ -85,6 +86,51 @@ fn what_the_dead_had_is_done_by_another() {
     assert_eq!(jobs.join_timeout(SOON), Err(QueueJoinError::TimedOut));
     jobs.task_done().unwrap();
     assert_eq!(jobs.join(), Ok(()));
+    reap(victim);
+}
+
+/// There is always something else to do, and nobody reaps or waits.
+#[test]
+fn who_is_never_idle_does_what_the_dead_had() {
+    let _watch = watch();
+    let jobs = JoinableQueue::bounded(4).unwrap();
+    let told = Queue::bounded(4).unwrap();
+    jobs.put(1).unwrap();
+    let victim = start(take_and_stay, (jobs.clone(), told.clone()));
+    assert_eq!(told.get().unwrap(), 1);
+    jobs.put(2).unwrap();
+    victim.kill().unwrap();
+    loop {
+        jobs.put(2).unwrap();
+        let job = jobs.get().unwrap();
+        jobs.task_done().unwrap();
+        if job == 1 {
+            break;
+        }
+    }
+    reap(victim);
+}
+
+/// What has one owner goes with him.
+#[test]
+fn what_cannot_be_given_again_is_reported() {
+    type Jobs = JoinableQueue<PipeSender<u8>>;
+    fn take((jobs, told): (Jobs, Queue<u64>)) {
+        let _job = jobs.get().unwrap();
+        told.put(0).unwrap();
+        thread::sleep(LONG);
+    }
+    let _watch = watch();
+    let jobs: Jobs = JoinableQueue::bounded(4).unwrap();
+    let told = Queue::bounded(4).unwrap();
+    let (mut receiver, sender) = Pipe::simplex().unwrap();
+    jobs.put(sender).unwrap();
+    let victim = start(take, (jobs.clone(), told.clone()));
+    assert_eq!(told.get().unwrap(), 0);
+    victim.kill().unwrap();
+    assert!(matches!(jobs.get(), Err(GetError::Decode(_))));
+    assert_eq!(jobs.join(), Err(QueueJoinError::Lost(1)));
+    assert!(receiver.recv().is_err());
     reap(victim);
 }
 

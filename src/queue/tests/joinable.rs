@@ -364,3 +364,22 @@ fn a_look_is_about_one_moment() {
     drop(object);
     assert_eq!(arena.stats().bytes_in_use, 0);
 }
+
+#[test]
+fn a_task_that_a_destructor_does_during_a_panic_is_done() {
+    struct Cleanup(JoinableQueue<u8>);
+    impl Drop for Cleanup {
+        fn drop(&mut self) {
+            drop(self.0.try_get_task().unwrap());
+        }
+    }
+    let (_arena, queue) = queue(2);
+    queue.put(1).unwrap();
+    let cleanup = Cleanup(queue.clone());
+    let panicked = catch_unwind(AssertUnwindSafe(|| {
+        let _cleanup = cleanup;
+        panic!("after which it does the task");
+    }));
+    assert!(panicked.is_err());
+    assert_eq!(queue.join(), Ok(()));
+}

@@ -1,5 +1,6 @@
 use super::*;
 use crate::Pod;
+use crate::arena::Parcel;
 use crate::codec;
 use zerocopy::{FromBytes, Immutable, IntoBytes, KnownLayout};
 
@@ -92,6 +93,44 @@ fn a_queue_of_another_codec_is_another_type() {
     let again: Queue<u64, Pod> = codec::decode_parcel(&arena, &parcel, Vec::new()).unwrap();
     again.put(3).unwrap();
     assert_eq!(plain.get().unwrap(), 3);
+}
+
+/// A type in the body of a function has no more of a name than that. A number taken for something large would be taken for a block.
+#[test]
+fn types_of_one_name_are_told_apart() {
+    fn encoded<T: FromBytes + IntoBytes + Immutable + KnownLayout + Send + 'static>(
+        like: fn() -> T,
+        arena: &Arena,
+    ) -> (Parcel<'_>, &'static str) {
+        let _ = like;
+        let queue: Queue<T, Pod> = Queue::bounded_in(arena, 1).unwrap();
+        let parcel = codec::encode_parcel(arena, &queue, None).unwrap();
+        (parcel, std::any::type_name::<T>())
+    }
+    fn is_refused<T: FromBytes + IntoBytes + Immutable + KnownLayout + Send + 'static>(
+        like: fn() -> T,
+        arena: &Arena,
+        parcel: &Parcel<'_>,
+    ) -> bool {
+        let _ = like;
+        codec::decode_parcel::<Queue<T, Pod>>(arena, parcel, Vec::new()).is_err()
+    }
+    macro_rules! twin {
+        ($field:ty) => {{
+            #[derive(FromBytes, IntoBytes, Immutable, KnownLayout)]
+            #[repr(C)]
+            struct Twin($field);
+            || -> Twin { zerocopy::FromZeros::new_zeroed() }
+        }};
+    }
+    let arena = arena();
+    let (small, large) = (twin!(u64), twin!([u64; 100]));
+    let (a_small, name) = encoded(small, &arena);
+    let (a_large, same) = encoded(large, &arena);
+    assert_eq!(name, same);
+    assert!(is_refused(large, &arena, &a_small));
+    assert!(is_refused(small, &arena, &a_large));
+    assert!(!is_refused(small, &arena, &a_small));
 }
 
 #[test]

@@ -42,6 +42,18 @@ fn it_grows_and_shrinks() {
     assert_eq!(arena.stats().bytes_in_use, 0);
 }
 
+/// Who wants few messages does not look at all that are there.
+#[test]
+fn a_count_ends_when_it_is_enough() {
+    let (_arena, queue) = unbounded::<u64>(3);
+    assert_eq!(queue.local.most(10), 0);
+    for i in 0..100 {
+        queue.put(i).unwrap();
+    }
+    assert!((10..20).contains(&queue.local.most(10)));
+    assert_eq!(queue.local.most(1000), 100);
+}
+
 /// As long as it is not full, a segment is used lap after lap.
 #[test]
 fn a_queue_that_is_drained_all_the_time_does_not_grow() {
