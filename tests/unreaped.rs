@@ -60,7 +60,7 @@ fn wait_beside(ready: &dyn Waitable, process: Process<()>, waited: &dyn Waitable
 }
 
 #[test]
-fn who_waits_asks() {
+fn who_waits_or_works_asks() {
     let _watch = watch();
     // All are started first.
     let (waited, first) = pipe();
@@ -70,6 +70,19 @@ fn who_waits_asks() {
     let (beside, fifth) = pipe();
     let (beside_queue, sixth) = queue();
     let (beside_jobs, seventh) = jobs();
+    let (busy, eighth) = jobs();
+
+    // Never idle: there is always something to get.
+    eighth.kill().unwrap();
+    loop {
+        busy.put(2).unwrap();
+        let job = busy.get().unwrap();
+        busy.task_done().unwrap();
+        if job == 1 {
+            break;
+        }
+    }
+    reap(eighth);
 
     first.kill().unwrap();
     let (other, mut sender) = Pipe::simplex::<u8>().unwrap();

@@ -89,28 +89,6 @@ fn what_the_dead_had_is_done_by_another() {
     reap(victim);
 }
 
-/// There is always something else to do, and nobody reaps or waits.
-#[test]
-fn who_is_never_idle_does_what_the_dead_had() {
-    let _watch = watch();
-    let jobs = JoinableQueue::bounded(4).unwrap();
-    let told = Queue::bounded(4).unwrap();
-    jobs.put(1).unwrap();
-    let victim = start(take_and_stay, (jobs.clone(), told.clone()));
-    assert_eq!(told.get().unwrap(), 1);
-    jobs.put(2).unwrap();
-    victim.kill().unwrap();
-    loop {
-        jobs.put(2).unwrap();
-        let job = jobs.get().unwrap();
-        jobs.task_done().unwrap();
-        if job == 1 {
-            break;
-        }
-    }
-    reap(victim);
-}
-
 /// What has one owner goes with him.
 #[test]
 fn what_cannot_be_given_again_is_reported() {

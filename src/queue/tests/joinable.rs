@@ -381,5 +381,5 @@ fn a_task_that_a_destructor_does_during_a_panic_is_done() {
         panic!("after which it does the task");
     }));
     assert!(panicked.is_err());
-    assert_eq!(queue.join(), Ok(()));
+    assert_eq!(queue.join_timeout(Duration::ZERO), Ok(()));
 }
