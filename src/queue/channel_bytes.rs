@@ -111,6 +111,8 @@ impl Sender<Bytes> {
     /// # Ok::<(), Box<dyn std::error::Error>>(())
     /// ```
     ///
+    /// A loan is no sender: when all senders are gone, the channel is closed for it too.
+    ///
     /// # Errors
     /// [`Error::NoMemory`](crate::Error::NoMemory), [`Error::ForeignFork`](crate::Error::ForeignFork).
     pub fn loan(&self, len: usize) -> io::Result<Loan<[u8]>> {
@@ -217,6 +219,8 @@ impl<T: FromBytes + IntoBytes + Immutable + KnownLayout + Send + 'static> Sender
     /// assert_eq!(receiver.recv_ref()?[999], 7);
     /// # Ok::<(), Box<dyn std::error::Error>>(())
     /// ```
+    ///
+    /// A loan is no sender: when all senders are gone, the channel is closed for it too.
     ///
     /// # Errors
     /// [`Error::NoMemory`](crate::Error::NoMemory), [`Error::ForeignFork`](crate::Error::ForeignFork).
