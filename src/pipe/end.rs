@@ -58,6 +58,8 @@ pub(super) struct End<const KIND: u32> {
     /// What is not as usual; 0 lets the quick paths go ahead.
     flags: Cell<u8>,
     epoch: Cell<u64>,
+    /// The process that has this handle. A fork copies one that is in a message: the copy holds no object and owns nothing.
+    holder: u64,
 }
 
 /// The two ends of a new pipe.
@@ -99,12 +101,14 @@ impl<const KIND: u32> End<KIND> {
     fn own_from(end: Arc<Hold>, ring_object: Arc<Hold>, epoch: u64) -> Self {
         let ring = ByteRing::new(ring_object.0.view());
         end.0.arena().keep_alone();
+        let holder = end.0.arena().my_word();
         End {
             end,
             ring_object,
             ring,
             flags: Cell::new(0),
             epoch: Cell::new(epoch),
+            holder,
         }
     }
 
@@ -165,10 +169,19 @@ impl<const KIND: u32> End<KIND> {
             return Err(Refused::ForeignFork);
         }
         let is_taken = || self.fields().0[EPOCH].load(Acquire) != self.epoch.get();
-        if self.has(LOST) || (self.has(LENT) && is_taken()) {
+        if self.has(LOST) || (self.has(LENT) && (self.is_copy() || is_taken())) {
             return Err(Refused::Closed);
         }
         Ok(())
+    }
+
+    fn is_copy(&self) -> bool {
+        self.holder != self.arena().my_word()
+    }
+
+    fn lose(&self) {
+        self.set(LENT, false);
+        self.set(LOST, true);
     }
 
     /// Makes sure that this process is a member and the end its own: one that was in a message which did not go comes back.
@@ -176,7 +189,9 @@ impl<const KIND: u32> End<KIND> {
         if self.arena().check().is_err() {
             return Err(Refused::ForeignFork);
         }
-        if self.has(LENT) {
+        if self.has(LENT) && self.is_copy() {
+            self.lose();
+        } else if self.has(LENT) {
             let epoch = self.epoch.get();
             let word = &self.fields().0[EPOCH];
             if word
@@ -187,8 +202,7 @@ impl<const KIND: u32> End<KIND> {
                 self.set(LENT, false);
                 self.arena().keep_alone();
             } else {
-                self.set(LENT, false);
-                self.set(LOST, true);
+                self.lose();
             }
         }
         if self.has(LOST) {
@@ -203,6 +217,9 @@ impl<const KIND: u32> End<KIND> {
         serializer: S,
         state: &X,
     ) -> Result<S::Ok, S::Error> {
+        if self.has(LENT) && self.is_copy() {
+            self.lose();
+        }
         let mut parts = serializer.serialize_tuple(4)?;
         parts.serialize_element(&OnlyHandle(self))?;
         parts.serialize_element(&RingHandle(&self.ring_object))?;

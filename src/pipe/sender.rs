@@ -385,8 +385,8 @@ impl Writer {
                 self.commit_block(room, BLOCK_VALUE, parcel.into_index());
                 Ok(())
             }
-            // Without a block it goes through the ring piece by piece.
-            Err(Error::NoMemory) => Ok(self.stream(bytes, false, deadline)?),
+            // Without a block it goes through the ring piece by piece, if there is time for that.
+            Err(Error::NoMemory) if !deadline.expired() => Ok(self.stream(bytes, false, deadline)?),
             Err(error) => Err(Failure::from(error).into()),
         }
     }

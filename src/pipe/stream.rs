@@ -6,7 +6,7 @@ use super::end::{PARTIAL, Refused};
 use super::receiver::Reader;
 use super::sender::Writer;
 use crate::os::clock::Deadline;
-use crate::ring::{FIRST_KIND, Record};
+use crate::ring::{ByteStorage, FIRST_KIND, Record};
 
 /// A value as serde encodes it; bytes as they are.
 pub(super) const VALUE: u8 = FIRST_KIND;
@@ -109,6 +109,7 @@ impl Reader {
             // Another call may have to keep it again: many short ones would copy it every time.
             self.go_on_in(buffer.as_deref_mut());
         }
+        let mut ration = self.ration();
         loop {
             if self.is_whole() {
                 let partial = self.end_partial();
@@ -120,8 +121,15 @@ impl Reader {
                     },
                 });
             }
-            match self.record(deadline) {
-                Ok(record) if is_piece(&record) => self.gather(record, buffer.as_deref_mut()),
+            let found = match ration {
+                0 if deadline.expired() => Err(Refused::NotNow),
+                _ => self.record(deadline),
+            };
+            match found {
+                Ok(record) if is_piece(&record) => {
+                    ration = ration.saturating_sub(record.len);
+                    self.gather(record, buffer.as_deref_mut());
+                }
                 Ok(record) => {
                     // What was begun before was given up.
                     self.end_partial();
@@ -143,16 +151,29 @@ impl Reader {
         if self.settle().is_err() {
             return true;
         }
+        let mut ration = self.ration();
         loop {
             if self.is_whole() {
                 return true;
             }
+            if ration == 0 && deadline.expired() {
+                return false;
+            }
             match self.record(deadline) {
-                Ok(record) if is_piece(&record) => self.gather(record, None),
+                Ok(record) if is_piece(&record) => {
+                    ration = ration.saturating_sub(record.len);
+                    self.gather(record, None);
+                }
                 Err(Refused::NotNow) => return false,
                 _ => return true,
             }
         }
+    }
+
+    /// How many bytes of a message a call gathers without a look at the clock: as many as may have been there when it began. A
+    /// writer that keeps up would hold it for the whole message.
+    fn ration(&self) -> usize {
+        self.end.ring.capacity()
     }
 
     pub(super) fn is_whole(&self) -> bool {

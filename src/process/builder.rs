@@ -125,6 +125,7 @@ impl Builder {
     ///
     /// [`Error::MoreThreads`] when the process has more than one thread: the child would have only this one, and wait for
     /// ever for locks that the others hold. That is so in tests under the usual harness, for instance.
+    /// [`Error::Borrowed`] while this process has an end of a pipe of its own that is not among `args`, or something borrowed from a queue.
     /// [`Error::WrongStartMethod`] after [`start_method`](Self::start_method) with another than `Fork`. Otherwise as for
     /// [`spawn`](Self::spawn).
     pub fn fork<A, R, F>(self, f: F, args: A) -> Result<Process<R>, SpawnError<A>>

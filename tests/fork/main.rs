@@ -17,7 +17,7 @@ use multiprocess::{
     Bytes, Error, ExitCode, Fd, GetError, JoinError, JoinableQueue, Process, Queue, StartMethod,
     active_children, channel, current_process, family, parent_process, spawn,
 };
-use pipes::{a_foreign_fork_has_no_pipe, an_end_of_a_pipe_goes_along_or_prevents_the_copy};
+use pipes::*;
 
 const LONG: Duration = Duration::from_secs(100);
 
@@ -38,6 +38,7 @@ fn main() {
         a_process_with_threads_is_not_copied,
         a_process_with_loans_is_not_copied,
         an_end_of_a_pipe_goes_along_or_prevents_the_copy,
+        an_end_that_may_come_back_is_not_the_copys,
         a_foreign_fork_has_no_pipe,
         a_process_that_holds_a_lock_is_not_copied,
         a_copy_is_another_holder,

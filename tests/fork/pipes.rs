@@ -2,8 +2,8 @@
 
 use crate::{builder, sleep_for_ever};
 use multiprocess::{
-    Error, Event, ExitCode, JoinableQueue, Pipe, PipeReceiver, PipeSender, Queue, RecvError,
-    RecvIntoError, SendError, Waitable, wait,
+    Error, Event, ExitCode, JoinableQueue, Pipe, PipeReceiver, PipeSender, PutError, Queue,
+    RecvError, RecvIntoError, SendError, Waitable, wait,
 };
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::time::Duration;
@@ -28,6 +28,26 @@ pub fn an_end_of_a_pipe_goes_along_or_prevents_the_copy() {
     let (number, mut receiver) = process.join().expect("a result");
     assert_eq!(number, 7);
     assert!(matches!(receiver.recv(), Err(RecvError::Closed)));
+}
+
+/// A send that failed leaves an end that comes back when it is used. It does not prevent a copy, which has no part in it.
+pub fn an_end_that_may_come_back_is_not_the_copys() {
+    let (receiver, sender) = Pipe::simplex::<u32>().expect("a pipe");
+    let full = Queue::bounded(1).expect("a queue");
+    full.put(Pipe::simplex::<u32>().expect("a pipe").1)
+        .expect("room");
+    let Err(PutError::Full(mut sender)) = full.try_put(sender) else {
+        panic!("there is no room");
+    };
+    let use_it = move |mut receiver: PipeReceiver<u32>| {
+        let looks_closed = sender.is_closed();
+        let sent = sender.send(1);
+        assert!(looks_closed && matches!(sent, Err(SendError::Closed(1))));
+        assert!(matches!(receiver.recv(), Err(RecvError::Closed)));
+    };
+    // The only end that is in use here goes along.
+    let process = builder().fork(use_it, receiver).expect("a fork");
+    process.join().expect("the copy has nothing");
 }
 
 /// A copy that other code made has none of the memory: each call says so, and nothing there ends what the parent has.

@@ -319,3 +319,34 @@ fn no_piece_is_small() {
         }
     }
 }
+
+/// However well the writer keeps up: the time bounds the whole call.
+#[test]
+fn a_call_gathers_no_more_than_the_ring_holds() {
+    const RING: usize = 1 << 16;
+    const LEN: usize = 64 << 20;
+    let (mut receiver, mut sender) = simplex::<()>(RING);
+    thread::scope(|scope| {
+        scope.spawn(move || sender.send_bytes(&vec![7; LEN]).unwrap());
+        loop {
+            let before = receiver.reader.partial.done;
+            match receiver.try_recv_bytes() {
+                Ok(bytes) => break assert!(bytes == vec![7; LEN]),
+                Err(error) => assert!(matches!(error, GetError::Empty), "{error:?}"),
+            }
+            let gathered = receiver.reader.partial.done - before;
+            assert!(gathered <= RING + RING / 4, "{gathered}");
+        }
+    });
+}
+
+/// What has no room in one piece is not begun by a call that has no time.
+#[test]
+fn without_memory_and_time_nothing_is_begun() {
+    let arena = Arena::heap(4, crate::KINDS).unwrap();
+    let (mut receiver, mut sender) = Pipe::simplex_in::<Vec<u8>>(&arena, 1024).unwrap();
+    let refused = sender.try_send(vec![1; 64 << 20]);
+    assert!(matches!(refused, Err(PutError::NoMemory(_))));
+    sender.try_send(vec![2]).unwrap();
+    assert_eq!(receiver.try_recv().unwrap(), [2]);
+}
