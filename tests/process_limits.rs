@@ -1,9 +1,9 @@
-//! Starting processes where the family has no room. One test, for a family of its own.
+//! Processes and pools where the family has little room. One test, for a family of its own.
 
 use std::thread;
 use std::time::Duration;
 
-use multiprocess::{Error, ExitCode, Process, Queue, family, spawn};
+use multiprocess::{Error, ExitCode, Pool, Process, Queue, family, spawn};
 
 #[test]
 fn shortage_is_an_error_and_leaves_nothing() {
@@ -49,10 +49,31 @@ fn shortage_is_an_error_and_leaves_nothing() {
     ));
 
     drop((gate, ended));
+    forgotten_results_do_not_pile_up();
     let after = family::stats();
     assert_eq!(
         (after.bytes_in_use, after.members),
         (before.bytes_in_use, 1)
     );
     assert!(after.objects.is_empty(), "{:?}", after.objects);
+}
+
+/// All of them together would not fit into the arena.
+fn forgotten_results_do_not_pile_up() {
+    fn work(told: Queue<()>) -> Vec<u8> {
+        told.put(()).unwrap();
+        vec![1; 20_000]
+    }
+    let pool = Pool::new(1).unwrap();
+    let told = Queue::bounded(1).unwrap();
+    for _ in 0..2000 {
+        drop(pool.apply_async(work, told.clone()));
+        told.get().unwrap();
+    }
+    assert_eq!(pool.apply(|n: u32| n, 1).unwrap(), 1);
+    drop((pool, told));
+    // The thread that looks after the workers is the last to let go.
+    while family::stats().bytes_in_use > 0 {
+        thread::sleep(Duration::from_millis(1));
+    }
 }

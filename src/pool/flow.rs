@@ -30,16 +30,17 @@ pub(super) enum Manner {
 }
 
 /// The right to give tasks also when the pool is being closed.
-pub(super) struct Feeding(Arc<Shared>);
+pub(super) struct Feeding(Arc<Shared>, Manner);
 
 impl Feeding {
-    fn new(shared: &Arc<Shared>) -> Result<Feeding, TaskError> {
+    fn new(shared: &Arc<Shared>, manner: Manner) -> Result<Feeding, TaskError> {
         let mut core = shared.lock();
         match (&core.broken, core.phase) {
             (Some(error), _) => Err(error.clone()),
             (None, Phase::Open) => {
                 core.feeders += 1;
-                Ok(Feeding(shared.clone()))
+                core.callers += usize::from(manner == Manner::All);
+                Ok(Feeding(shared.clone(), manner))
             }
             (None, _) => Err(TaskError::Closed),
         }
@@ -53,6 +54,7 @@ impl Drop for Feeding {
         }
         let mut core = self.0.lock();
         core.feeders -= 1;
+        core.callers -= usize::from(self.1 == Manner::All);
         if core.phase != Phase::Open {
             core.helper.wake(&self.0.bell);
         }
@@ -91,7 +93,7 @@ impl<I: Iterator<Item: Serialize>> Flow<I> {
         most: usize,
         manner: Manner,
     ) -> Result<Flow<I>, TaskError> {
-        let feeding = Feeding::new(shared)?;
+        let feeding = Feeding::new(shared, manner)?;
         Ok(Flow {
             feeding: Some(feeding),
             shared: shared.clone(),

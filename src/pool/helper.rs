@@ -9,6 +9,7 @@ use super::shared::{Core, Phase, Shared};
 use super::staff::{Recruit, Worker};
 use super::worker::{self, Start};
 use crate::os::bell;
+use crate::os::entry::START_FAILED;
 use crate::process::{ExitCode, Fd, Process};
 use std::io;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
@@ -182,7 +183,13 @@ fn bury(shared: &Shared, core: &mut Core) -> bool {
                 }
             }
             None if exit.success() => core.staff.failures = failures,
-            None => core.staff.failed(),
+            None => {
+                core.staff.failed();
+                // That it was killed while it had nothing to do says nothing of the next one.
+                if *exit == ExitCode::Exited(START_FAILED) && core.staff.is_hopeless() {
+                    shared.break_down(core, TaskError::NoWorker);
+                }
+            }
         }
     }
     !ended.is_empty()
@@ -267,10 +274,9 @@ pub(super) fn dismiss_all(core: &Core) {
 
 /// Brings a pool that takes no more tasks to its end.
 fn finish(shared: &Shared, core: &mut Core) {
-    let fed = core.feeders == 0 || core.joining;
     let ended = match core.phase {
         Phase::Open => false,
-        Phase::Closing => core.outstanding == 0 && fed,
+        Phase::Closing => core.outstanding == 0 && core.is_fed(),
         Phase::Terminated => true,
     };
     if ended {

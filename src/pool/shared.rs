@@ -80,7 +80,9 @@ pub(super) struct Core {
     pub(super) broken: Option<TaskError>,
     /// Iterators that will give more tasks.
     pub(super) feeders: usize,
-    /// Somebody is in `join`: nobody feeds any more once nothing is outstanding.
+    /// Those among them whose callers wait for all of it, and so feed on.
+    pub(super) callers: usize,
+    /// Somebody is in `join`: nobody else feeds any more once nothing is outstanding.
     pub(super) joining: bool,
     /// The queue of tasks is closed: nothing was outstanding, nor will be.
     pub(super) sealed: bool,
@@ -149,6 +151,7 @@ impl Shared {
             phase: Phase::Open,
             broken: None,
             feeders: 0,
+            callers: 0,
             joining: false,
             sealed: false,
             over: false,
@@ -259,7 +262,7 @@ impl Shared {
         }
         let made = match packed.tasks {
             0 => Ok(None),
-            _ => self.fill(&mut core, packed).map(Some),
+            _ => self.fill_anew(&mut core, packed).map(Some),
         };
         let (hand, whole) = match made {
             Ok(Some((mut hand, extent))) => {
@@ -281,6 +284,17 @@ impl Shared {
         drop(core);
         self.tell();
         Submitted::Settled
+    }
+
+    /// A card with the arguments. What nobody waits for has perhaps come back, and is read first, so that it does not pile up.
+    fn fill_anew(&self, core: &mut Core, packed: &Packed) -> Result<(Hand, Extent), TaskError> {
+        if core.cards.is_empty() {
+            self.read(core);
+        }
+        match self.fill(core, packed) {
+            Err(TaskError::NoMemory) if self.read(core) => self.fill(core, packed),
+            filled => filled,
+        }
     }
 
     /// A card with the arguments.
@@ -503,10 +517,18 @@ impl Core {
     pub(super) fn needs_workers(&self) -> bool {
         let more = match self.phase {
             Phase::Open => true,
-            Phase::Closing => self.outstanding > 0 || self.feeders > 0 && !self.joining,
+            Phase::Closing => self.outstanding > 0 || !self.is_fed(),
             Phase::Terminated => false,
         };
         more && self.broken.is_none()
+    }
+
+    /// Whether no iterator will give more tasks. Who joins may be who would ask for them, but not for those of a call that waits.
+    pub(super) fn is_fed(&self) -> bool {
+        match self.joining {
+            true => self.callers == 0,
+            false => self.feeders == 0,
+        }
     }
 
     /// Why no more tasks are taken.

@@ -99,6 +99,31 @@ fn who_cannot_be_replaced_while_the_pool_is_closed_is_replaced_later() {
     process.unwrap().join().unwrap();
 }
 
+/// New workers are started, but none of them gets as far as a task.
+fn none_that_can_begin(_: ()) {
+    let pool = Pool::new(1).unwrap();
+    assert_eq!(pool.apply(risky, 1).unwrap(), 2);
+    let before = getrlimit(Resource::As);
+    let little = Rlimit {
+        current: Some(300_000_000),
+        ..before
+    };
+    setrlimit(Resource::As, little).unwrap();
+    let killed = pool.apply(risky, -4);
+    assert!(matches!(killed, Err(TaskError::WorkerDied { .. })));
+    assert!(matches!(pool.apply(risky, 2), Err(TaskError::NoWorker)));
+    pool.close();
+    pool.join().unwrap();
+}
+
+#[test]
+fn a_pool_whose_workers_cannot_begin_says_so() {
+    let _watch = watch();
+    let daemon = Process::builder().daemon(true);
+    let process = daemon.spawn(none_that_can_begin, ());
+    process.unwrap().join().unwrap();
+}
+
 #[test]
 fn within_a_chunk_too() {
     let _watch = watch();

@@ -31,6 +31,28 @@ fn join_comes_after_close() {
     pool.join().unwrap();
 }
 
+/// Who waits for his results is waited for by who joins, also where his items are slow in coming.
+#[test]
+fn a_call_that_has_begun_is_whole() {
+    let _watch = watch();
+    let pool = Pool::new(2).unwrap();
+    let (send, some) = mpsc::channel();
+    thread::scope(|scope| {
+        let items = (0..20_u32).inspect(|n| {
+            if *n == 3 {
+                send.send(()).unwrap();
+            }
+            thread::sleep(Duration::from_millis(5));
+        });
+        let results = scope.spawn(|| pool.map_chunked(|n: u32| n + 1, items, 1));
+        some.recv().unwrap();
+        pool.close();
+        pool.join().unwrap();
+        let results = results.join().unwrap().unwrap();
+        assert_eq!(results, (1..=20).collect::<Vec<_>>());
+    });
+}
+
 #[test]
 fn nobody_works_in_no_pool() {
     let error = Pool::new(0).unwrap_err();
