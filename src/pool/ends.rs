@@ -74,7 +74,10 @@ impl Shared {
     }
 
     /// A job at which nobody works any more: its results are there, or all its tasks come to the same end.
-    pub(super) fn settle(&self, core: &mut Core, hand: Hand, whole: Option<TaskError>) {
+    pub(super) fn settle(&self, core: &mut Core, mut hand: Hand, whole: Option<TaskError>) {
+        // Their handles are not held until somebody looks at the results.
+        let args = self.pool.cards().take_args(&mut hand);
+        drop(args.map(Parcel::from));
         let at = self.pool.cards().shape(&hand).entry;
         let Some(entry) = core.take_entry(at) else {
             return;

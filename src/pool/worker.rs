@@ -6,7 +6,7 @@ use super::object::PoolHandle;
 use super::record::{
     HEAD, ResultKind, WORD, WORD_RECORD, from_word, head, put_word, read_head, skip, to_word,
 };
-use crate::arena::{self, Arena, Block, Lent, OwnedBlock};
+use crate::arena::{self, Arena, Block, Lent, OwnedBlock, Parcel};
 use crate::codec::{self, Failure, Fit, Pod};
 use crate::error::{DecodeError, EncodeError};
 use crate::os::entry::function::Function;
@@ -404,12 +404,18 @@ impl Run {
     }
 
     /// Leaves everything on the card.
-    fn end(self) -> Hand {
-        if let Some(block) = self.results {
+    fn end(mut self) -> Hand {
+        if let Some(block) = self.results.take() {
             block.into_block();
         }
         if self.stop != Some(Stop::Within) {
             self.marker.pause(self.task.into());
+            let all = self.task == self.cards.shape(&self.hand).tasks;
+            if all && self.args.take().is_some() {
+                // The ends of channels among them are gone with the last task, and not when somebody looks at its result.
+                let args = self.cards.take_args(&mut self.hand);
+                drop(args.map(Parcel::from));
+            }
         }
         self.hand
     }

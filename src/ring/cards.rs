@@ -286,6 +286,11 @@ impl<'a> Cards<'a> {
         Some((task as u32, self.clear(word)?))
     }
 
+    /// Takes the arguments off, when all tasks are finished or never will be.
+    pub(crate) fn take_args(&self, hand: &mut Hand) -> Option<OwnedBlock<'a>> {
+        self.clear(self.card(hand.place).args())
+    }
+
     /// Takes the other blocks off: first arguments, then results.
     pub(crate) fn take_blocks(
         &self,

@@ -1,7 +1,7 @@
 //! The calls, when nobody dies.
 
 use crate::guard::watch;
-use multiprocess::{Pool, Queue, TaskError, as_completed};
+use multiprocess::{Pool, Queue, Sender, TaskError, as_completed, channel};
 use std::time::Duration;
 
 fn square(n: u64) -> u64 {
@@ -165,4 +165,34 @@ fn the_first_ready_comes_first() {
     let results = [400, 200, 1].map(|millis| pool.apply_async(nap, millis));
     let order: Vec<u64> = as_completed(results).map(|r| r.get().unwrap()).collect();
     assert_eq!(order, [1, 200, 400]);
+}
+
+/// A channel ends when the tasks that had its senders have ended, whoever looks at their results.
+#[test]
+fn a_channel_ends_with_its_tasks() {
+    fn produce((sender, n): (Sender<u32>, u32)) -> u32 {
+        (0..n).for_each(|i| sender.send(i).unwrap());
+        n
+    }
+    let _watch = watch();
+    let pool = Pool::new(2).unwrap();
+    for keep in [false, true] {
+        let (sender, receiver) = channel(100).unwrap();
+        let results: Vec<_> = (0..4)
+            .map(|_| pool.apply_async(produce, (sender.clone(), 5)))
+            .filter(|_| keep)
+            .collect();
+        drop(sender);
+        assert_eq!(receiver.iter().flatten().count(), 20);
+        assert_eq!(results.len(), if keep { 4 } else { 0 });
+    }
+    // The sender of a task that died with it.
+    fn fall(sender: Sender<u32>) {
+        let _sender = sender;
+        std::process::abort();
+    }
+    let (sender, receiver) = channel(1).unwrap();
+    let result = pool.apply_async(fall, sender);
+    assert!(matches!(result.get(), Err(TaskError::WorkerDied { .. })));
+    assert!(receiver.recv().is_err());
 }
