@@ -103,7 +103,8 @@ impl PoolBuilder {
         self
     }
 
-    /// How often a task whose worker died is run again. Default: 0, since it may have had an effect.
+    /// How often a task whose worker died is run again. Default: 0, since it may have had an effect. What has one owner among its
+    /// arguments, as the end of a pipe, has gone with the first worker: the task then ends in [`TaskError::Decode`](crate::TaskError::Decode).
     pub fn retries(mut self, retries: u32) -> Self {
         self.retries = retries;
         self

@@ -15,14 +15,15 @@ impl Shared {
         let (cards, jobs) = (self.pool.cards(), self.pool.jobs());
         let progress = jobs.progress(&hand);
         let at = cards.shape(&hand).entry as usize;
-        if died.is_none() {
-            core.staff.failures = 0;
-        }
         let retries = self.settings.retries;
         let Some(Some(entry)) = core.entries.get_mut(at) else {
             // Terminated meanwhile.
             return;
         };
+        // An initializer that succeeds says nothing of what comes then.
+        if died.is_none() && matches!(entry.target, Target::Batch(_)) {
+            core.staff.failures = 0;
+        }
         let finished = progress.finished as u32;
         if let Some((task, parcel)) = cards.take_parcel(&mut hand) {
             let parcel = Parcel::from(parcel);

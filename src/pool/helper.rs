@@ -171,7 +171,6 @@ fn bury(shared: &Shared, core: &mut Core) -> bool {
             pid: worker.process.pid(),
             exit: *exit,
         };
-        let failures = core.staff.failures;
         core.staff.dismiss(worker.seat);
         match shared.pool.jobs().left_by(worker.seat, worker.serial) {
             Some(hand) => {
@@ -182,7 +181,9 @@ fn bury(shared: &Shared, core: &mut Core) -> bool {
                     core.staff.failures = 0;
                 }
             }
-            None if exit.success() => core.staff.failures = failures,
+            // It has run as many tasks as it was to, or there are no more.
+            None if exit.success()
+                && (shared.settings.most.is_some() || core.phase != Phase::Open) => {}
             None => {
                 core.staff.failed();
                 // That it was killed while it had nothing to do says nothing of the next one.

@@ -158,7 +158,8 @@ impl<R> AsyncResult<R> {
         }
     }
 
-    /// Takes the task back if no worker has begun it; of several tasks all those chunks that nobody has begun. Whether anything was
+    /// Takes the task back if no worker has it: none has begun it, or one has died with it and it waits to be
+    /// [tried again](crate::PoolBuilder::retries). Of several tasks all those chunks that nobody has. Whether anything was
     /// taken back: its outcome is [`TaskError::Cancelled`].
     pub fn cancel(&self) -> bool {
         self.shared.cancel(&self.batch, self.entry) > 0
