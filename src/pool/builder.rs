@@ -23,7 +23,7 @@ use std::sync::Arc;
 use std::sync::atomic::Ordering::Relaxed;
 
 /// As many tasks a worker may be in an iterator's backlog.
-const BACKLOG: usize = 32;
+pub(super) const BACKLOG: usize = 32;
 
 /// What a pool is to be: made by [`Pool::builder`].
 ///
@@ -110,8 +110,8 @@ impl PoolBuilder {
         self
     }
 
-    /// How many tasks an iterator like [`imap`](Pool::imap) may give out before their outcomes are asked for. Default: 32 a worker.
-    /// 0 counts as 1.
+    /// How many tasks an iterator like [`imap`](Pool::imap) may give out before their outcomes are asked for. Default: 32 a worker,
+    /// and two chunks a worker at least. 0 counts as 1.
     #[doc(alias = "buffersize")]
     pub fn backlog(mut self, tasks: usize) -> Self {
         self.backlog = Some(tasks);
@@ -141,7 +141,7 @@ impl PoolBuilder {
             processes,
             most: self.most,
             retries: self.retries,
-            backlog: self.backlog.unwrap_or(BACKLOG * processes).max(1),
+            backlog: self.backlog.map(|tasks| tasks.max(1)),
             name: name.unwrap_or_else(|| format!("Pool{}", NUMBER.fetch_add(1, Relaxed))),
         };
         let local = LocalPool::create(arena::family()?, processes)?;

@@ -20,6 +20,9 @@ const RUN: usize = 64;
 /// An iterator that takes longer for a task is a slow one.
 const SLOW: Duration = Duration::from_micros(20);
 
+/// For so long at most an iterator is asked for more, an item at least, while outcomes may be there.
+const TURN: Duration = Duration::from_millis(1);
+
 /// How an iterator's tasks are to be given out.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Manner {
@@ -139,7 +142,8 @@ impl<I: Iterator<Item: Serialize>> Flow<I> {
     }
 
     fn give_chunks(&mut self, most: usize) {
-        let (mut since, mut begun) = (Instant::now(), self.tasks);
+        let turn = Instant::now();
+        let (mut since, mut begun) = (turn, self.tasks);
         for _ in 0..most {
             // Tasks that were taken before the iterator panicked are still here.
             let missing = self.chunk - self.packed.len() as usize;
@@ -155,7 +159,8 @@ impl<I: Iterator<Item: Serialize>> Flow<I> {
             if len < self.chunk {
                 self.feeding = None;
             }
-            if self.feeding.is_none() {
+            let is_long = || self.manner == Manner::Each && turn.elapsed() > TURN;
+            if self.feeding.is_none() || is_long() {
                 break;
             }
             if self.tasks - begun >= RUN {
@@ -441,6 +446,7 @@ impl<I: Iterator<Item: Serialize>, R: DeserializeOwned> Imap<I, R> {
             self.flow = Err(None);
             return Some(Err(error));
         }
+        let mut asked = false;
         loop {
             if let Some(outcome) = self.outcomes.pop_front() {
                 return Some(outcome);
@@ -466,7 +472,11 @@ impl<I: Iterator<Item: Serialize>, R: DeserializeOwned> Imap<I, R> {
             let most = flow.wanted(self.held);
             let until = if most > 0 { Deadline::NOW } else { deadline };
             let Some(ready) = flow.take(until) else {
+                if most > 0 && asked && deadline.expired() {
+                    return Some(Err(TaskError::TimedOut));
+                }
                 if most > 0 {
+                    asked = true;
                     flow.give_chunks(most);
                     continue;
                 }

@@ -27,7 +27,7 @@ use record::Packed;
 use result::{decode_all, decode_one};
 use serde::Serialize;
 use serde::de::DeserializeOwned;
-use shared::{Phase, Shared, Submitted};
+use shared::{Phase, Settings, Shared, Submitted};
 use std::fmt;
 use std::io;
 use std::panic::{AssertUnwindSafe, catch_unwind};
@@ -442,7 +442,14 @@ impl Pool {
         R: Serialize + DeserializeOwned,
         I: Iterator<Item = A>,
     {
-        let most = self.shared.settings.backlog / chunk.max(1);
+        let Settings {
+            backlog, processes, ..
+        } = self.shared.settings;
+        let most = match backlog {
+            Some(tasks) => tasks / chunk.max(1),
+            // Each worker has a chunk to go on with.
+            None => (builder::BACKLOG * processes / chunk.max(1)).max(2 * processes),
+        };
         self.flow(f, items, chunk, most, Manner::Each)
     }
 

@@ -32,7 +32,7 @@ pub(super) struct Settings {
     pub(super) processes: usize,
     pub(super) most: Option<u64>,
     pub(super) retries: u32,
-    pub(super) backlog: usize,
+    pub(super) backlog: Option<usize>,
     pub(super) name: String,
 }
 

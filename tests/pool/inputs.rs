@@ -1,10 +1,12 @@
 //! Iterators that panic, are silent, or give very much.
 
 use crate::guard::watch;
-use multiprocess::{Pool, Queue, TaskError};
+use multiprocess::{Barrier, Pool, Queue, TaskError};
 use serde::{Deserialize, Deserializer, Serialize};
 use std::cell::Cell;
 use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::thread;
+use std::time::Duration;
 
 /// What an iterator gives, with `None` for each panic.
 fn all_of<T>(mut outcomes: impl Iterator<Item = T>) -> Vec<Option<T>> {
@@ -159,4 +161,49 @@ fn nothing_is_encoded_more_often_than_promised() {
         let encoded = ENCODED.get();
         assert!((1..=4).contains(&encoded), "{encoded} times");
     }
+}
+
+/// However many it may take: a call whose time is over takes no more from an iterator that has become slow.
+#[test]
+fn a_time_bounds_what_is_taken() {
+    let _watch = watch();
+    let pool = Pool::new(2).unwrap();
+    let slow = Cell::new(0);
+    let items = (0..400_u32).inspect(|n| {
+        if *n >= 300 {
+            slow.set(slow.get() + 1);
+            thread::sleep(Duration::from_millis(5));
+        }
+    });
+    let mut outcomes = pool.imap(|n: u32| n, items);
+    let mut next = 0;
+    while next < 400 {
+        let before = slow.get();
+        match outcomes.next_timeout(Duration::from_millis(1)) {
+            Some(Ok(n)) => {
+                assert_eq!(n, next);
+                next += 1;
+            }
+            Some(Err(TaskError::TimedOut)) => {}
+            other => panic!("{other:?}"),
+        }
+        assert!(slow.get() - before <= 2, "{} of {next}", slow.get());
+    }
+    assert!(outcomes.next().is_none());
+}
+
+/// The first tasks of two large chunks wait for each other.
+#[test]
+fn large_chunks_keep_all_workers_at_work() {
+    fn meet((n, barrier): (u32, Barrier)) -> u32 {
+        if n % 200 == 0 {
+            barrier.wait().unwrap();
+        }
+        n
+    }
+    let _watch = watch();
+    let pool = Pool::new(2).unwrap();
+    let barrier = Barrier::new(2).unwrap();
+    let tasks = (0..400).map(|n| (n, barrier.clone()));
+    assert_eq!(pool.imap_chunked(meet, tasks, 200).flatten().count(), 400);
 }
