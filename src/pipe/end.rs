@@ -169,14 +169,15 @@ impl<const KIND: u32> End<KIND> {
             return Err(Refused::ForeignFork);
         }
         let is_taken = || self.fields().0[EPOCH].load(Acquire) != self.epoch.get();
-        if self.has(LOST) || (self.has(LENT) && (self.is_copy() || is_taken())) {
+        if self.has(LOST) || self.is_lent_copy() || (self.has(LENT) && is_taken()) {
             return Err(Refused::Closed);
         }
         Ok(())
     }
 
-    fn is_copy(&self) -> bool {
-        self.holder != self.arena().my_word()
+    /// Whether it is in a message that another process lent, of which this one is a copy.
+    fn is_lent_copy(&self) -> bool {
+        self.has(LENT) && self.holder != self.arena().my_word()
     }
 
     fn lose(&self) {
@@ -184,14 +185,19 @@ impl<const KIND: u32> End<KIND> {
         self.set(LOST, true);
     }
 
+    fn lose_copy(&self) {
+        if self.is_lent_copy() {
+            self.lose();
+        }
+    }
+
     /// Makes sure that this process is a member and the end its own: one that was in a message which did not go comes back.
     pub(super) fn check(&self) -> Result<(), Refused> {
         if self.arena().check().is_err() {
             return Err(Refused::ForeignFork);
         }
-        if self.has(LENT) && self.is_copy() {
-            self.lose();
-        } else if self.has(LENT) {
+        self.lose_copy();
+        if self.has(LENT) {
             let epoch = self.epoch.get();
             let word = &self.fields().0[EPOCH];
             if word
@@ -217,9 +223,7 @@ impl<const KIND: u32> End<KIND> {
         serializer: S,
         state: &X,
     ) -> Result<S::Ok, S::Error> {
-        if self.has(LENT) && self.is_copy() {
-            self.lose();
-        }
+        self.lose_copy();
         let mut parts = serializer.serialize_tuple(4)?;
         parts.serialize_element(&OnlyHandle(self))?;
         parts.serialize_element(&RingHandle(&self.ring_object))?;

@@ -141,7 +141,7 @@ impl PoolBuilder {
             processes,
             most: self.most,
             retries: self.retries,
-            backlog: self.backlog.map(|tasks| tasks.max(1)),
+            backlog: self.backlog,
             name: name.unwrap_or_else(|| format!("Pool{}", NUMBER.fetch_add(1, Relaxed))),
         };
         let local = LocalPool::create(arena::family()?, processes)?;

@@ -522,7 +522,8 @@ impl Pool {
     }
 
     /// Waits until everything that was handed in is finished, its callbacks included, and the workers have ended. After
-    /// [`close`](Self::close) or [`terminate`](Self::terminate); any number of times.
+    /// [`close`](Self::close) or [`terminate`](Self::terminate); any number of times. Not from an iterator that a [`map`](Self::map) of this
+    /// pool takes its items from: each would wait for the other.
     ///
     /// # Errors
     ///

@@ -11,8 +11,8 @@ use crate::{start, watch};
 /// Long enough for who waits to sleep.
 const SECTION: Duration = Duration::from_millis(20);
 const ROUNDS: u32 = 60;
-/// The lesser of two has 1 or 2 rounds of 60 where nothing is done for it, and half of them where it
-/// is; less than half on a machine that lets who was woken wait for a processor for long.
+/// The lesser of two had 1 round of 60 where nothing was done for it; where it is, nearly half, and 11 on a machine that lets who was
+/// woken wait for a processor for long.
 const FAIR: u32 = ROUNDS / 12;
 
 #[derive(Clone, Serialize, Deserialize)]

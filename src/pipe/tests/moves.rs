@@ -2,10 +2,32 @@
 
 use super::*;
 use crate::error::Error;
-use std::sync::Arc;
+use std::sync::{Arc, Mutex};
 
 fn ends<T>(arena: &Arena) -> (PipeReceiver<T>, PipeSender<T>) {
     Pipe::simplex_in(arena, 256).unwrap()
+}
+
+/// Goes into messages and is kept by way of a reference all the same.
+struct Kept<T>(Arc<Mutex<T>>);
+
+impl<T> Clone for Kept<T> {
+    fn clone(&self) -> Self {
+        Kept(self.0.clone())
+    }
+}
+
+impl<T: Serialize> Serialize for Kept<T> {
+    fn serialize<S: serde::Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        self.0.lock().unwrap().serialize(serializer)
+    }
+}
+
+impl<'de, T: Deserialize<'de>> Deserialize<'de> for Kept<T> {
+    fn deserialize<D: serde::Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        let held = T::deserialize(deserializer)?;
+        Ok(Kept(Arc::new(Mutex::new(held))))
+    }
 }
 
 #[test]
@@ -109,24 +131,11 @@ fn an_end_is_in_a_message_once() {
 #[test]
 fn a_second_copy_is_an_error() {
     let arena = arena();
-    #[derive(Clone)]
-    struct Kept(Arc<std::sync::Mutex<PipeSender<u8>>>);
-    impl Serialize for Kept {
-        fn serialize<S: serde::Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
-            self.0.lock().unwrap().serialize(serializer)
-        }
-    }
-    impl<'de> Deserialize<'de> for Kept {
-        fn deserialize<D: serde::Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-            let sender = PipeSender::deserialize(deserializer)?;
-            Ok(Kept(Arc::new(std::sync::Mutex::new(sender))))
-        }
-    }
-    let (mut take, mut give) = ends::<Kept>(&arena);
+    let (mut take, mut give) = ends::<Kept<PipeSender<u8>>>(&arena);
 
     // Received: the one who kept it has lost it.
     let (mut receiver, sender) = ends::<u8>(&arena);
-    let kept = Kept(Arc::new(std::sync::Mutex::new(sender)));
+    let kept = Kept(Arc::new(Mutex::new(sender)));
     give.send(kept.clone()).unwrap();
     give.send(kept.clone()).unwrap();
     let got = take.recv().unwrap();
@@ -145,7 +154,7 @@ fn a_second_copy_is_an_error() {
 
     // Used again before it was received: the copy in the message is nobody's.
     let (mut receiver, sender) = ends::<u8>(&arena);
-    let kept = Kept(Arc::new(std::sync::Mutex::new(sender)));
+    let kept = Kept(Arc::new(Mutex::new(sender)));
     give.send(kept.clone()).unwrap();
     kept.0.lock().unwrap().send(3).unwrap();
     assert!(matches!(take.recv(), Err(GetError::Decode(_))));
@@ -220,22 +229,9 @@ fn ends_of_the_gone_wake_who_waits() {
 #[test]
 fn a_look_takes_nothing_back() {
     let arena = arena();
-    type Both = (PipeSender<u8>, PipeReceiver<u8>);
-    #[derive(Clone)]
-    struct Kept(Arc<std::sync::Mutex<Both>>);
-    impl Serialize for Kept {
-        fn serialize<S: serde::Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
-            self.0.lock().unwrap().serialize(serializer)
-        }
-    }
-    impl<'de> Deserialize<'de> for Kept {
-        fn deserialize<D: serde::Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-            let ends = Both::deserialize(deserializer)?;
-            Ok(Kept(Arc::new(std::sync::Mutex::new(ends))))
-        }
-    }
+    type Both = Kept<(PipeSender<u8>, PipeReceiver<u8>)>;
     // Whether each is closed, is said to be, and whether a message or the end is there.
-    let look = |kept: &Kept| {
+    let look = |kept: &Both| {
         let ends = kept.0.lock().unwrap();
         let (sender, receiver) = &*ends;
         let says = |closed: bool, said: String| {
@@ -247,11 +243,11 @@ fn a_look_takes_nothing_back() {
         let ready = crate::sync::wait(&[receiver], Some(Duration::ZERO)).unwrap();
         (sent, received, !ready.is_empty())
     };
-    let (mut take, mut give) = ends::<Kept>(&arena);
+    let (mut take, mut give) = ends::<Both>(&arena);
     for is_used in [false, true] {
         let (receiver, mut other_sender) = ends::<u8>(&arena);
         let (_other_receiver, sender) = ends::<u8>(&arena);
-        let kept = Kept(Arc::new(std::sync::Mutex::new((sender, receiver))));
+        let kept = Kept(Arc::new(Mutex::new((sender, receiver))));
         assert_eq!(look(&kept), (false, false, false));
         give.send(kept.clone()).unwrap();
         assert_eq!(look(&kept), (false, false, false));
