@@ -53,16 +53,25 @@ impl std::error::Error for RecvIntoError {
 impl Writer {
     #[inline]
     fn send_bytes(&mut self, bytes: &[u8], deadline: Deadline) -> Result<(), PutError<()>> {
-        if bytes.len() > self.largest {
-            return self.send_long(bytes, deadline);
+        if bytes.len() <= self.largest {
+            if let Some(room) = self.quick_room(bytes.len()) {
+                self.commit_bytes(room, bytes, BYTES);
+                return Ok(());
+            }
         }
-        let mut room = self.room(bytes.len(), deadline).map_err(|r| r.with(()))?;
-        self.end.ring.room_mut(&mut room)[..bytes.len()].copy_from_slice(bytes);
-        self.commit(bytes.len(), BYTES);
-        Ok(())
+        self.send_bytes_slowly(bytes, deadline)
     }
 
     #[cold]
+    fn send_bytes_slowly(&mut self, bytes: &[u8], deadline: Deadline) -> Result<(), PutError<()>> {
+        if bytes.len() > self.largest {
+            return self.send_long(bytes, deadline);
+        }
+        let room = self.room(bytes.len(), deadline).map_err(|r| r.with(()))?;
+        self.commit_bytes(room, bytes, BYTES);
+        Ok(())
+    }
+
     fn send_long(&mut self, bytes: &[u8], deadline: Deadline) -> Result<(), PutError<()>> {
         self.check().map_err(|refused| refused.with(()))?;
         if !deadline.expired() {

@@ -42,7 +42,7 @@ impl Writer {
     }
 
     /// Room, if it is there now and nothing is unusual.
-    #[inline]
+    #[inline(always)]
     pub(super) fn quick_room(&mut self, least: usize) -> Option<Room> {
         if !self.end.is_ready() || self.end.ring.is_reader_gone() {
             return None;
@@ -142,7 +142,7 @@ impl Writer {
         true
     }
 
-    #[inline]
+    #[inline(always)]
     pub(super) fn commit(&mut self, len: usize, kind: u8) {
         self.cursor.commit(&self.end.ring, len, kind);
         let fences = self.end.arena().fences();
@@ -391,8 +391,8 @@ impl Writer {
         }
     }
 
-    #[inline]
-    fn commit_bytes(&mut self, mut room: Room, bytes: &[u8], kind: u8) {
+    #[inline(always)]
+    pub(super) fn commit_bytes(&mut self, mut room: Room, bytes: &[u8], kind: u8) {
         self.end.ring.room_mut(&mut room)[..bytes.len()].copy_from_slice(bytes);
         self.commit(bytes.len(), kind);
     }

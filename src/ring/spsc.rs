@@ -88,40 +88,42 @@ pub(crate) struct Record {
     pub(crate) len: usize,
 }
 
-/// Where the writer is. Positions count bytes and never wrap; `at` is the position's place in the ring.
+/// Where the writer is. Positions count bytes and never wrap; a place is a position within its lap.
 #[derive(Debug)]
 pub(crate) struct WriteCursor {
-    position: u64,
+    /// The position of place 0 in this lap.
+    lap: u64,
     at: usize,
+    /// Up to this place there is room for records, as far as is known, and behind them for the zero.
+    end: usize,
     /// The reader's position as last seen: its cache line is only asked for when the ring looks full.
     head: u64,
-    /// How many bytes in a row records may take, as far as is known; behind them there is room for the zero.
-    clear: usize,
 }
 
 impl WriteCursor {
     /// A writer that goes on at this position.
     pub(crate) fn new(storage: &impl ByteStorage, position: u64) -> Self {
+        let at = (position % storage.capacity() as u64) as usize;
         WriteCursor {
-            position,
-            at: (position % storage.capacity() as u64) as usize,
+            lap: position - at as u64,
+            at,
+            end: at,
             // (F): what was read before was read before this writer writes again.
             head: storage.head().load(Acquire),
-            clear: 0,
         }
     }
 
     pub(crate) fn position(&self) -> u64 {
-        self.position
+        self.lap + self.at as u64
     }
 
     /// Room for a payload of at least `least` bytes (at most [`largest`]), as long as possible. `None` when the reader is
     /// behind.
-    #[inline]
+    #[inline(always)]
     pub(crate) fn room(&mut self, storage: &impl ByteStorage, least: usize) -> Option<Room> {
         let need = HEADER + whole_words(least);
-        if need <= self.clear || self.clear_up(storage, need) {
-            let (at, len) = (self.at + HEADER, self.clear - HEADER);
+        if need <= self.end - self.at || self.clear_up(storage, need) {
+            let (at, len) = (self.at + HEADER, self.end - self.at - HEADER);
             return Some(Room { at, len });
         }
         None
@@ -132,10 +134,10 @@ impl WriteCursor {
         let capacity = storage.capacity();
         loop {
             let to_end = capacity - self.at;
-            let free = capacity - (self.position - self.head) as usize;
+            let free = capacity - (self.position() - self.head) as usize;
             // Behind the record there must be room for the zero.
-            self.clear = to_end.min(free - HEADER);
-            if need <= self.clear {
+            self.end = self.at + to_end.min(free - HEADER);
+            if need <= self.end - self.at {
                 return true;
             }
             if need > to_end && to_end + need + HEADER <= free {
@@ -157,55 +159,55 @@ impl WriteCursor {
         let capacity = storage.capacity();
         let to_end = capacity - self.at;
         let skipped = if need > to_end { to_end } else { 0 };
-        let end = self.position + (skipped + need + HEADER) as u64;
+        let end = self.position() + (skipped + need + HEADER) as u64;
         end.saturating_sub(capacity as u64)
     }
 
     /// Makes the first `len` bytes of the room a record.
-    #[inline]
+    #[inline(always)]
     pub(crate) fn commit(&mut self, storage: &impl ByteStorage, len: usize, kind: u8) {
-        let taken = HEADER + whole_words(len);
-        let mut next = self.at + taken;
+        let (at, mut next) = (self.at, self.at + HEADER + whole_words(len));
         debug_assert!(next <= storage.capacity());
         if next == storage.capacity() {
-            next = 0;
+            self.lap += next as u64;
+            (next, self.end) = (0, 0);
         }
+        self.at = next;
         if next + AHEAD < storage.capacity() {
             storage.prepare(next + AHEAD);
         }
         // (Z) before (C): who has read this record finds nothing behind it until there is something.
         storage.word(next).store(0, Relaxed);
         // (C) pairs with `peek`: the payload is there when the header is seen.
-        storage.word(self.at).store(header(len, kind), Release);
-        self.position += taken as u64;
-        self.at = next;
-        self.clear -= taken;
+        storage.word(at).store(header(len, kind), Release);
     }
 }
 
 /// Where the reader is.
 #[derive(Debug)]
 pub(crate) struct ReadCursor {
-    position: u64,
+    /// The position of place 0 in this lap.
+    lap: u64,
     at: usize,
     /// The last header and its length. The next one is likely to be the same, and who compares need not wait for its line to
     /// know where the one behind it is.
     last: u64,
     len: usize,
-    /// How many records were there without a wait.
-    run: u32,
+    /// Where it was when [`is_stream`](Self::is_stream) was asked the last time.
+    asked: u64,
 }
 
 impl ReadCursor {
     /// A reader that goes on where the last one has ended.
     pub(crate) fn new(storage: &impl ByteStorage) -> Self {
         let position = storage.head().load(Acquire);
+        let at = (position % storage.capacity() as u64) as usize;
         ReadCursor {
-            position,
-            at: (position % storage.capacity() as u64) as usize,
+            lap: position - at as u64,
+            at,
             last: 0,
             len: 0,
-            run: 0,
+            asked: position,
         }
     }
 
@@ -248,9 +250,11 @@ impl ReadCursor {
         self.len = (header >> 8) as usize;
     }
 
-    /// Whether records have come one upon the other since this was asked the last time.
+    /// Whether records like the last one have come one upon the other since this was asked the last time.
     pub(crate) fn is_stream(&mut self) -> bool {
-        std::mem::take(&mut self.run) > 4
+        let now = self.position();
+        let passed = now - std::mem::replace(&mut self.asked, now);
+        passed > 4 * (HEADER + whole_words(self.len)) as u64
     }
 
     /// Whether `peek` would find something, behind a record of that length if there is one that was not released.
@@ -265,27 +269,25 @@ impl ReadCursor {
     /// Gives the place of the next record, whose payload is so long, back to the writer.
     #[inline]
     pub(crate) fn release(&mut self, storage: &impl ByteStorage, len: usize) {
-        let taken = HEADER + whole_words(len);
-        self.position += taken as u64;
-        self.at += taken;
-        self.run = self.run.wrapping_add(1);
+        self.at += HEADER + whole_words(len);
         debug_assert!(self.at <= storage.capacity());
+        // (F) pairs with `room`.
+        storage.head().store(self.position(), Release);
         if self.at == storage.capacity() {
+            self.lap += self.at as u64;
             self.at = 0;
         }
-        // (F) pairs with `room`.
-        storage.head().store(self.position, Release);
     }
 
     /// Gives the next record back for a reader that goes on elsewhere; this one stays where it is.
     pub(crate) fn announce_release(&self, storage: &impl ByteStorage, len: usize) {
-        let position = self.position + (HEADER + whole_words(len)) as u64;
+        let position = self.position() + (HEADER + whole_words(len)) as u64;
         storage.head().store(position, Release);
     }
 
     #[inline]
     pub(crate) fn position(&self) -> u64 {
-        self.position
+        self.lap + self.at as u64
     }
 
     /// Where the next header is.

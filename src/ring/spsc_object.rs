@@ -180,9 +180,10 @@ impl ByteStorage for ByteRing {
 
     #[inline]
     fn word(&self, at: usize) -> &AtomicU64 {
-        assert!(at < self.capacity && at % 8 == 0);
+        assert!(at < self.capacity);
+        let word = self.data.cast::<AtomicU64>().wrapping_add(at / 8);
         // SAFETY: an aligned word of the ring (checked), which both sides use as an atomic while it may be a header.
-        unsafe { &*self.data.wrapping_add(at).cast::<AtomicU64>() }
+        unsafe { &*word }
     }
 
     #[inline]
@@ -192,6 +193,7 @@ impl ByteStorage for ByteRing {
 
     #[inline]
     fn prepare(&self, at: usize) {
+        // Beyond the ring's end it does no harm.
         primitive::prefetch_for_write(self.data.wrapping_add(at));
     }
 
