@@ -5,9 +5,12 @@
 mod children;
 #[path = "common/guard.rs"]
 mod guard;
+#[path = "common/kept.rs"]
+mod kept;
 
 use children::{reap, start};
 use guard::{LONG, watch};
+use kept::Kept;
 use multiprocess::{
     JoinableQueue, Pipe, PipeReceiver, PipeSender, Process, Receiver, SendError, Sender, Waitable,
     channel, wait,
@@ -26,24 +29,35 @@ fn take_and_keep((jobs, mut told): (JoinableQueue<u8>, PipeSender<()>)) {
     keep(task);
 }
 
-type Kept<T> = (T, Process<()>);
+type Held<T> = (T, Process<()>);
 
-fn pipe() -> Kept<PipeReceiver<u8>> {
+fn pipe() -> Held<PipeReceiver<u8>> {
     let (receiver, sender) = Pipe::simplex().unwrap();
     (receiver, start(keep::<PipeSender<u8>>, sender))
 }
 
-fn queue() -> Kept<Receiver<u8>> {
+/// A pipe whose end has another name here.
+fn named() -> (PipeReceiver<u8>, Process<()>, Kept<PipeSender<u8>>) {
+    let (receiver, sender) = Pipe::simplex().unwrap();
+    let kept = Kept::new(sender);
+    let process = start(keep::<Kept<PipeSender<u8>>>, kept.clone());
+    while !kept.get().is_closed() {
+        thread::yield_now();
+    }
+    (receiver, process, kept)
+}
+
+fn queue() -> Held<Receiver<u8>> {
     let (sender, receiver) = channel(1).unwrap();
     (receiver, start(keep::<Sender<u8>>, sender))
 }
 
-fn full() -> Kept<PipeSender<u8>> {
+fn full() -> Held<PipeSender<u8>> {
     let (receiver, sender) = Pipe::simplex().unwrap();
     (sender, start(keep::<PipeReceiver<u8>>, receiver))
 }
 
-fn jobs() -> Kept<JoinableQueue<u8>> {
+fn jobs() -> Held<JoinableQueue<u8>> {
     let jobs = JoinableQueue::bounded(1).unwrap();
     jobs.put(1).unwrap();
     let (mut ready, told) = Pipe::simplex().unwrap();
@@ -71,6 +85,8 @@ fn who_waits_or_works_asks() {
     let (beside_queue, sixth) = queue();
     let (beside_jobs, seventh) = jobs();
     let (busy, eighth) = jobs();
+    let (mut known, ninth, _kept) = named();
+    let (waited_known, tenth, _kept_too) = named();
 
     // Never idle: there is always something to get.
     eighth.kill().unwrap();
@@ -91,6 +107,12 @@ fn who_waits_or_works_asks() {
     second.kill().unwrap();
     assert!(received.recv().is_err());
 
+    ninth.kill().unwrap();
+    assert!(known.recv().is_err());
+
+    tenth.kill().unwrap();
+    assert_eq!(wait(&[&other, &waited_known], None).unwrap(), [1]);
+
     third.kill().unwrap();
     let closed = (0..100_000).find_map(|_| sent.send(1).err());
     assert!(matches!(closed, Some(SendError::Closed(1))));
@@ -104,7 +126,7 @@ fn who_waits_or_works_asks() {
     wait_beside(&other, sixth, &beside_queue);
     wait_beside(&other, seventh, &beside_jobs);
 
-    for process in [first, second, third, fourth] {
+    for process in [first, second, third, fourth, ninth, tenth] {
         reap(process);
     }
 }

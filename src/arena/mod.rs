@@ -41,7 +41,7 @@ pub(crate) use family::{configure, enter, family};
 pub(crate) use held::HeldParcel;
 pub(crate) use members::{Dead, Reservation};
 pub(crate) use object::HEADER as OBJECT_HEADER;
-pub(crate) use object::{Kind, Local, Object, ObjectSpec, Shared, View, Visitor, Words};
+pub(crate) use object::{Depends, Kind, Local, Object, ObjectSpec, Shared, View, Visitor, Words};
 pub(crate) use pages::Page;
 pub(crate) use parcel::{Lent, Parcel};
 pub(crate) use parts::{LARGEST_SMALL, part_room};

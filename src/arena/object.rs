@@ -6,7 +6,7 @@
 //! all words invalid while `adds` stood still.
 
 use super::alloc::OwnedBlock;
-use super::words::{BlockWord, HolderWord};
+use super::words::{BlockWord, HolderWord, MemberId};
 use super::{Arena, Block, Dead, Reservation};
 use crate::error::Error;
 use crate::primitive::AtomicU64;
@@ -31,10 +31,25 @@ pub(crate) trait Kind: Sync {
     /// Takes every block out, one by one, making each its own before the object forgets it. Nobody holds the object any
     /// more; a killed predecessor may have begun.
     fn destroy(&self, object: View<'_>, taken: &mut dyn FnMut(OwnedBlock<'_>));
+    /// What keeps it from its end, for who waits for that. `None`: any holder does.
+    fn depends(&self, _object: View<'_>) -> Option<Depends> {
+        None
+    }
     /// Whether this member holds something of it that a copy of its process would hold as well: then it cannot be copied.
     fn is_in_use(&self, _object: View<'_>) -> bool {
         false
     }
+}
+
+/// Without what an object is to be tidied up, though others hold it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Depends {
+    /// This member's life.
+    On(MemberId),
+    /// A message that is not [outdated](View::outdate_messages).
+    OnMessages,
+    /// It is over.
+    OnNobody,
 }
 
 pub(crate) type Visitor<'a> = dyn FnMut(u32) + 'a;
@@ -206,6 +221,42 @@ impl<'a> View<'a> {
         }
     }
 
+    /// Whether it has such a holder. The caller sees to it that the object does not go away meanwhile.
+    fn is_held_by(self, such: impl Fn(u64) -> bool) -> bool {
+        let is_one = |slot: &AtomicU64| {
+            let holder = HolderWord(slot.load(Acquire));
+            such(holder.kind()) && self.arena.is_holding(holder)
+        };
+        loop {
+            let before = self.header().adds.load(Acquire);
+            if self.any_holder(is_one) {
+                return true;
+            }
+            if self.header().adds.load(Acquire) == before {
+                return false;
+            }
+        }
+    }
+
+    /// Whether a message holds it, but for those that are [outdated](Self::outdate_messages). Under the maintenance role.
+    pub(crate) fn is_in_message(self) -> bool {
+        self.is_held_by(|kind| kind == HolderWord::BLOCK)
+    }
+
+    /// The messages that hold it go on to do so, but nobody will get it out of them. The caller holds it.
+    pub(crate) fn outdate_messages(self) {
+        self.any_holder(|slot| {
+            let holder = HolderWord(slot.load(Acquire));
+            if holder.kind() == HolderWord::BLOCK {
+                let (index, generation) = (holder.index(), holder.generation());
+                let old = HolderWord::new(HolderWord::OLD_BLOCK, index, generation);
+                // A failure means that the message has gone.
+                let _ = slot.compare_exchange(holder.0, old.0, AcqRel, Relaxed);
+            }
+            false
+        });
+    }
+
     fn free_pages(self) {
         // From the front: each is made this member's own before the object forgets it.
         loop {
@@ -225,23 +276,16 @@ impl Arena {
     fn is_holding(&self, holder: HolderWord) -> bool {
         match holder.kind() {
             HolderWord::MEMBER => self.member_holds(holder),
-            HolderWord::BLOCK => self.is_current(holder.index(), holder.generation()),
+            HolderWord::BLOCK | HolderWord::OLD_BLOCK => {
+                self.is_current(holder.index(), holder.generation())
+            }
             _ => false,
         }
     }
 
     /// Whether anybody holds the object. Under the maintenance role, so that it cannot go away meanwhile.
     pub(super) fn is_held(&self, block: Block) -> bool {
-        let view = View { arena: self, block };
-        loop {
-            let before = view.header().adds.load(Acquire);
-            if view.any_holder(|slot| self.is_holding(HolderWord(slot.load(Acquire)))) {
-                return true;
-            }
-            if view.header().adds.load(Acquire) == before {
-                return false;
-            }
-        }
+        View { arena: self, block }.is_held_by(|_| true)
     }
 
     pub(super) fn kind_and_view(&self, block: Block) -> Option<(&'static dyn Kind, View<'_>)> {
@@ -268,7 +312,7 @@ impl Arena {
         word.state() == BlockWord::OBJECT && word.generation() == u64::from(block.generation)
     }
 
-    /// Removes a holder that was written by [`View::add_holder`].
+    /// Removes a holder that was written by [`View::add_holder`]. An outdated one stays, and is none when its block is freed.
     pub(crate) fn remove_holder(&self, holder: Holder) {
         if let Some(slot) = self.word_at(holder.offset) {
             let _ = slot.compare_exchange(holder.word.0, HolderWord::NONE, AcqRel, Relaxed);

@@ -1,14 +1,12 @@
 //! For who waits for the end of something that others hold: whether anybody who holds it still lives. The kernel is asked, so
 //! this is for those who have waited a while.
 
-use super::object::View;
 use super::words::{HolderWord, MemberId, MemberWord};
-use super::{Arena, Block};
-use crate::primitive::AtomicU64;
+use super::{Arena, Block, Depends, View};
 use std::sync::atomic::Ordering::Acquire;
 
 impl Arena {
-    /// Sees to it that an object that only the dead hold comes to its end. The caller need not hold it; nothing happens when it
+    /// Sees to it that an object that only the dead hold, or that is nobody's though others hold it, comes to its end. The caller need not hold it; nothing happens when it
     /// has gone already, or while somebody else is at such work.
     pub(crate) fn tend(&self, block: Block) {
         self.tend_all(std::iter::once(block));
@@ -23,22 +21,39 @@ impl Arena {
         let Some(role) = self.try_maintain(true) else {
             return;
         };
-        let mut living = Vec::new();
-        let mut is_unheld = |block| {
-            let view = View { arena: self, block };
-            // One is enough: usually a single question.
-            let mut lives =
-                |slot: &AtomicU64| self.lives(HolderWord(slot.load(Acquire)), &mut living);
-            self.is_object(block) && !view.any_holder(&mut lives)
+        let (mut living, mut tidy) = (Vec::new(), false);
+        let mut is_orphan = |block| {
+            if !self.is_object(block) {
+                return false;
+            }
+            let Some((kind, view)) = self.kind_and_view(block) else {
+                return false;
+            };
+            match kind.depends(view) {
+                Some(Depends::On(member)) => !self.is_living(member, &mut living),
+                Some(Depends::OnMessages) if view.is_in_message() => true,
+                Some(_) => {
+                    tidy = true;
+                    true
+                }
+                // One is enough: usually a single question.
+                None => {
+                    !view.any_holder(|slot| self.lives(HolderWord(slot.load(Acquire)), &mut living))
+                }
+            }
         };
-        let unheld: Vec<Block> = blocks.filter(|&block| is_unheld(block)).collect();
+        let orphans: Vec<Block> = blocks.filter(|&block| is_orphan(block)).collect();
         self.release(role);
-        if unheld.is_empty() {
+        if orphans.is_empty() {
             return;
         }
-        // Held by messages alone, or by nobody. Whose the messages are is found out by collecting.
-        self.collect_dead();
-        for block in unheld {
+        if tidy {
+            self.collect(true);
+        } else {
+            // Of the dead, or held by messages alone, or by nobody. Whose the messages are is found out by collecting.
+            self.collect_dead();
+        }
+        for block in orphans {
             self.destroy_if_unheld(block);
         }
     }
@@ -62,15 +77,20 @@ impl Arena {
             MemberWord::RESERVED => word.pid() as MemberId,
             _ => id,
         };
-        let name = (asked, self.row(asked).word.load(Acquire));
+        // "Alive" may be said of a later member with the same number.
+        self.is_living(asked, living) && self.member_holds(holder)
+    }
+
+    /// Whether the member with this number, whichever it is now, lives.
+    fn is_living(&self, id: MemberId, living: &mut Vec<(MemberId, u64)>) -> bool {
+        let name = (id, self.row(id).word.load(Acquire));
         if !living.contains(&name) {
-            if self.is_dead(asked) {
+            if self.is_dead(id) {
                 return false;
             }
             living.push(name);
         }
-        // "Alive" may be said of a later member with the same number.
-        self.member_holds(holder)
+        true
     }
 
     /// Takes everything out of an object that the caller holds and lets it go: nobody will use it. When somebody else keeps the

@@ -181,6 +181,8 @@ impl HolderWord {
     pub(crate) const MEMBER: u64 = 1;
     /// The message in this block.
     pub(crate) const BLOCK: u64 = 2;
+    /// The same, when nobody can get it out of that message any more.
+    pub(crate) const OLD_BLOCK: u64 = 3;
 
     pub(crate) const fn new(kind: u64, index: u64, generation: u64) -> Self {
         HolderWord((generation & ((1 << 30) - 1)) << 34 | index << 4 | kind)

@@ -1,22 +1,23 @@
-//! Who owns an end. An end is known by its object and an epoch: the owner is who raised the epoch last. An end in a message is on
-//! loan from then on: whoever raises the epoch first has it, the receiver of the message or, when the message was not sent,
-//! the one who has it still. So there is never a second owner, whatever is done with a message or with a reference to an end.
+//! Who owns an end. An end is known by its object and an epoch: the owner is who raised the epoch last, and is named beside it. An
+//! end in a message is on loan from then on: whoever raises the epoch first has it, the receiver of the message or, when the
+//! message was not sent, the one who has it still. So there is never a second owner, and the end ends with him, whatever is done
+//! with a message or with a reference to an end.
 #![forbid(unsafe_code)]
 
 use super::kind::{
-    self, EPOCH, Fields, OTHER, PIPE, PipeKind, READER, READER_KIND, RING, WRITER, WRITER_KIND,
-    pack, unpack,
+    self, Fields, OTHER, PIPE, PipeKind, READER, READER_KIND, RING, WRITER, WRITER_KIND, pack,
+    unpack,
 };
 use crate::arena::{Arena, Block, Kind, Local, Object, ObjectSpec};
 use crate::codec;
 use crate::error::Error;
-use crate::ring::ByteRing;
+use crate::ring::{ByteRing, Title};
 use crate::sync;
 use serde::ser::SerializeTuple;
 use serde::{Deserialize, Deserializer, Serialize, Serializer, de};
 use std::cell::Cell;
 use std::sync::Arc;
-use std::sync::atomic::Ordering::{AcqRel, Acquire, Relaxed};
+use std::sync::atomic::Ordering::Relaxed;
 
 /// The end is in a message, or was.
 const LENT: u8 = 1;
@@ -83,6 +84,7 @@ pub(super) fn create(
         };
         Object::create(arena, spec, |view| {
             view.get::<Fields>().0[RING].store(pack(ring.block()), Relaxed);
+            kind::own(view);
         })
     };
     let (writer, reader) = (end(&WRITER_KIND)?, end(&READER_KIND)?);
@@ -131,6 +133,10 @@ impl<const KIND: u32> End<KIND> {
         self.end.0.view().get()
     }
 
+    fn title(&self) -> Title<'_> {
+        kind::title(self.end.0.view())
+    }
+
     /// The other end's object.
     pub(super) fn other(&self) -> Block {
         unpack(self.fields().0[OTHER].load(Relaxed))
@@ -168,7 +174,7 @@ impl<const KIND: u32> End<KIND> {
         if self.arena().check().is_err() {
             return Err(Refused::ForeignFork);
         }
-        let is_taken = || self.fields().0[EPOCH].load(Acquire) != self.epoch.get();
+        let is_taken = || !self.title().is_lent(self.epoch.get());
         if self.has(LOST) || self.is_lent_copy() || (self.has(LENT) && is_taken()) {
             return Err(Refused::Closed);
         }
@@ -191,6 +197,15 @@ impl<const KIND: u32> End<KIND> {
         }
     }
 
+    /// For who would put it into one more message: not when somebody has taken it out of one.
+    fn lose_taken(&self) {
+        self.lose_copy();
+        let is_there = || self.arena().check().is_ok();
+        if self.has(LENT) && is_there() && !self.title().is_lent(self.epoch.get()) {
+            self.lose();
+        }
+    }
+
     /// Makes sure that this process is a member and the end its own: one that was in a message which did not go comes back.
     pub(super) fn check(&self) -> Result<(), Refused> {
         if self.arena().check().is_err() {
@@ -199,11 +214,7 @@ impl<const KIND: u32> End<KIND> {
         self.lose_copy();
         if self.has(LENT) {
             let epoch = self.epoch.get();
-            let word = &self.fields().0[EPOCH];
-            if word
-                .compare_exchange(epoch, epoch + 1, AcqRel, Relaxed)
-                .is_ok()
-            {
+            if self.title().take(epoch, self.arena().me()) {
                 self.epoch.set(epoch + 1);
                 self.set(LENT, false);
                 self.arena().keep_alone();
@@ -223,13 +234,16 @@ impl<const KIND: u32> End<KIND> {
         serializer: S,
         state: &X,
     ) -> Result<S::Ok, S::Error> {
-        self.lose_copy();
+        self.lose_taken();
         let mut parts = serializer.serialize_tuple(4)?;
         parts.serialize_element(&OnlyHandle(self))?;
         parts.serialize_element(&RingHandle(&self.ring_object))?;
-        // From here on somebody may take it.
         if !self.has(LENT) {
+            // Those in which it was before are nobody's way to it.
+            self.end.0.view().outdate_messages();
+            // From here on somebody may take it.
             self.set(LENT, true);
+            self.title().lend(self.epoch.get(), self.arena().me());
             self.arena().keep_no_more();
         }
         parts.serialize_element(&self.epoch.get())?;
@@ -247,11 +261,7 @@ impl<const KIND: u32> End<KIND> {
         if unpack(fields.0[RING].load(Relaxed)) != ring.0.block() {
             return Err(de::Error::custom(codec::refuse(Error::StaleHandle)));
         }
-        // (M): who has it now sees what the last owner did; one of all that try succeeds.
-        if fields.0[EPOCH]
-            .compare_exchange(epoch, epoch + 1, AcqRel, Relaxed)
-            .is_err()
-        {
+        if !kind::title(end.0.view()).take(epoch, end.0.arena().me()) {
             return Err(de::Error::custom(codec::refuse(Error::Moved)));
         }
         Ok((End::own_from(end, ring, epoch + 1), state))
@@ -261,7 +271,10 @@ impl<const KIND: u32> End<KIND> {
 impl<const KIND: u32> Drop for End<KIND> {
     fn drop(&mut self) {
         if self.is_passed_on() {
-            // Whoever has it closes it; if nobody has, its object ends here.
+            // Whoever has it closes it; if nobody has, its object ends here, or soon if others hold that.
+            if self.has(LENT) && self.arena().check().is_ok() && !self.is_lent_copy() {
+                self.title().renounce(self.epoch.get(), self.arena().me());
+            }
             return;
         }
         self.arena().keep_no_more();

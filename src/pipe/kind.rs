@@ -1,10 +1,11 @@
 //! What the arena does with pipes whose owners are gone. A pipe is three objects: the ring, which both sides hold, and an object
-//! for each end, which its owner alone holds. Whatever becomes of the owner, the end's object ends with him, and closes the ring.
+//! for each end, which names its owner. When he is gone, the end closes the ring: as a rule its object has no holder then and goes
+//! with him; if somebody else still has a reference to it, or an old message, it is his name that tells.
 #![forbid(unsafe_code)]
 
-use crate::arena::{Block, Dead, Kind, OwnedBlock, View, Visitor, Words};
-use crate::ring::{BLOCKS, ByteRing};
-use std::sync::atomic::Ordering::Acquire;
+use crate::arena::{Block, Dead, Depends, Kind, OwnedBlock, View, Visitor, Words};
+use crate::ring::{BLOCKS, ByteRing, Title};
+use std::sync::atomic::Ordering::{Acquire, Relaxed};
 
 /// The places of the kinds in the table.
 pub(super) const PIPE: u32 = 13;
@@ -16,8 +17,18 @@ pub(super) type Fields = Words<3>;
 /// The blocks of the ring and of the other end.
 pub(super) const RING: usize = 0;
 pub(super) const OTHER: usize = 1;
-/// Rises whenever the end gets a new owner, by compare-exchange: so it has one.
-pub(super) const EPOCH: usize = 2;
+/// A [`Title`].
+const TITLE: usize = 2;
+
+/// Whose the end is.
+pub(super) fn title(end: View<'_>) -> Title<'_> {
+    Title::new(&end.get::<Fields>().0[TITLE])
+}
+
+/// Makes it that of this process.
+pub(super) fn own(end: View<'_>) {
+    end.get::<Fields>().0[TITLE].store(Title::first(end.arena.me()), Relaxed);
+}
 
 pub(super) fn pack(block: Block) -> u64 {
     u64::from(block.generation) << 32 | u64::from(block.index)
@@ -89,11 +100,27 @@ impl<const KIND: u32> Kind for EndKind<KIND> {
         }
     }
 
-    fn repair(&self, _: View<'_>, _: &Dead) {}
+    /// What is over then is seen to by `tidy`, when the messages that the dead had not sent are gone.
+    fn repair(&self, end: View<'_>, dead: &Dead) {
+        if title(end).repair(|owner| dead.contains(owner.into())) {
+            end.arena.count_repair();
+        }
+    }
+
+    /// Each time again while somebody holds it: whoever was at it before may have been killed.
+    fn tidy(&self, end: View<'_>) {
+        if title(end).is_over(|| end.is_in_message()) {
+            self.destroy(end, &mut |owned| owned.let_go());
+        }
+    }
+
+    fn depends(&self, end: View<'_>) -> Option<Depends> {
+        Some(title(end).depends())
+    }
 
     fn visit(&self, _: View<'_>, _: &mut Visitor<'_>) {}
 
-    /// The owner is gone. All of it can be done again after a kill.
+    /// The owner is gone. All of it can be done again, after a kill too.
     fn destroy(&self, end: View<'_>, taken: &mut dyn FnMut(OwnedBlock<'_>)) {
         let ring = unpack(end.get::<Fields>().0[RING].load(Acquire));
         // Who held the end held the ring; without a holder of either it may have gone first.

@@ -40,9 +40,9 @@ mod tests;
 /// process of the family has ended.
 ///
 /// When an end is dropped, or its owner ends in whatever way, the other end learns of it: a receiver gets what was sent and
-/// then [`RecvError::Closed`](crate::RecvError), a sender gets [`SendError::Closed`](crate::SendError). Nobody else keeps a pipe open, but for a message
-/// in which the same end still is: one that comes again when its consumer dies ([`JoinableQueue`](crate::JoinableQueue)), or the one of
-/// which a clone was kept. Who waits learns of
+/// then [`RecvError::Closed`](crate::RecvError), a sender gets [`SendError::Closed`](crate::SendError). Nobody else keeps a pipe open, neither who kept
+/// a reference to an end that has moved on nor a message in which it was before. (So a task of a
+/// [`JoinableQueue`](crate::JoinableQueue) with an end in it cannot be done again: the end goes with the consumer that had it.) Who waits learns of
 /// a drop at once and of a death within a moment (0.1 s, as long as the machine keeps up).
 ///
 /// ```

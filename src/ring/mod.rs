@@ -34,7 +34,7 @@ pub(crate) use mpmc::Owners;
 pub(crate) use mpmc::{Message, Mpmc, PutError, Slot, TakeError, Taken};
 pub(crate) use segments::{ChainObject, Entry, Place as EntryPlace, new_segment};
 pub(crate) use spsc::{
-    AtEnd, ByteStorage, FIRST_KIND, ReadCursor, Record, Room, WriteCursor, largest,
+    AtEnd, ByteStorage, FIRST_KIND, ReadCursor, Record, Room, Title, WriteCursor, largest,
 };
 pub(crate) use spsc_object::{BLOCKS, ByteRing};
 pub(crate) use storage::{Geometry, RingObject};

@@ -297,7 +297,9 @@ impl ReadCursor {
 }
 
 mod places;
+mod title;
 pub(crate) use places::Places;
+pub(crate) use title::Title;
 
 #[cfg(all(test, loom))]
 mod models;

@@ -10,7 +10,10 @@ mod children;
 mod deaths;
 #[path = "../common/guard.rs"]
 mod guard;
+#[path = "../common/kept.rs"]
+mod kept;
 mod kinds;
+mod names;
 mod passing;
 mod promises;
 mod rows;

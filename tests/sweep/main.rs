@@ -12,6 +12,8 @@ mod arena;
 mod batch;
 mod channel;
 mod joinable;
+#[path = "../common/kept.rs"]
+mod kept;
 mod lock;
 mod meeting;
 mod pipe;

@@ -1,8 +1,11 @@
 //! Sweeps of pipes: ends used, dropped and passed on. Whatever was killed, what was committed arrives, then the end is said.
 
-use multiprocess::{GetError, Pipe, PipeReceiver, PipeSender, Queue, RecvError, SendError, spawn};
+use multiprocess::{
+    GetError, Pipe, PipeReceiver, PipeSender, Process, Queue, RecvError, SendError, spawn,
+};
 use serde_bytes::ByteBuf;
 
+use crate::kept::Kept;
 use crate::ring::{BLOCK, LARGE, LONG, SMALL, VICTIM, message, number};
 use crate::sweep::{Outcome, Sweep, alone};
 use crate::victim::marked;
@@ -268,32 +271,62 @@ fn pipe_waiting_for_the_end() {
     .run(&alone);
 }
 
+type Sender = Kept<PipeSender<ByteBuf>>;
+
 /// A pipe whose sender goes through a queue.
 struct Passing {
     inner: World,
-    queue: Queue<PipeSender<ByteBuf>>,
+    queue: Queue<Sender>,
+    sender: Option<Sender>,
+    /// A reference to it from before it moved, and a message with it. Nobody gets it there.
+    names: (Sender, Queue<Sender>),
 }
 
 impl Passing {
     fn new() -> Passing {
+        let mut inner = World::new(256, SMALL, 3, 0, false);
+        let first = Kept::new(inner.sender.take().expect("in every fresh world"));
+        let [queue, old] = [2, 1].map(|room| Queue::bounded(room).expect("a queue"));
+        for to in [&old, &queue] {
+            to.put(first.clone()).map_err(drop).expect("room");
+        }
+        let sender: Sender = queue.get().map_err(drop).expect("put");
+        let sent = sender.get().send(message(1, SMALL));
+        sent.expect("room");
+        inner.sent.push(1);
         Passing {
-            inner: World::new(256, SMALL, 3, 1, false),
-            queue: Queue::bounded(2).expect("a queue"),
+            inner,
+            queue,
+            sender: Some(sender),
+            names: (first, old),
         }
     }
 
-    /// Whether the sender is in the queue; in any case the pipe ends when it is gone.
-    fn arrives(mut self) -> bool {
+    fn sender(&mut self) -> Sender {
+        self.sender.take().expect("in every fresh world")
+    }
+
+    /// Whether the sender is in the queue; in any case the pipe ends when it is gone. When it is `named`, in spite of its other names.
+    fn arrives(mut self, named: bool) -> bool {
         let sender = self.queue.try_get();
         let arrived = sender.is_ok();
         match sender {
-            Ok(mut sender) => {
-                sender.send(message(VICTIM, SMALL)).expect("it is open");
+            Ok(sender) => {
+                let sent = sender.get().send(message(VICTIM, SMALL));
+                sent.expect("it is open");
                 self.inner.sent.push(VICTIM);
             }
             Err(error) => assert!(matches!(error, GetError::Empty), "{error:?}"),
         }
+        if !named {
+            drop(self.names);
+            assert_eq!(self.inner.receive_to_the_end(), self.inner.sent);
+            return arrived;
+        }
         assert_eq!(self.inner.receive_to_the_end(), self.inner.sent);
+        let (first, old) = self.names;
+        assert!(first.get().is_closed());
+        assert!(matches!(old.get(), Err(GetError::Decode(_))));
         arrived
     }
 }
@@ -301,51 +334,84 @@ impl Passing {
 #[test]
 fn pipe_sending_an_end() {
     let alone = alone();
-    type Ends = (Queue<PipeSender<ByteBuf>>, PipeSender<ByteBuf>);
-    fn pass((queue, inner): Ends) {
-        marked(|| queue.put(inner).map_err(drop)).expect("put");
+    fn pass((queue, sender): (Queue<Sender>, Sender)) {
+        marked(|| queue.put(sender).map_err(drop)).expect("put");
     }
-    Sweep {
-        name: "sending an end",
-        setup: &Passing::new,
-        victim: &|world: &mut Passing| {
-            let ends = (world.queue.clone(), world.inner.sender.take().unwrap());
-            spawn(pass, ends).expect("spawn")
-        },
-        unblock: None,
-        steady: false,
-        check: &|world: Passing, _| match world.arrives() {
-            true => Outcome::Done,
-            false => Outcome::NotDone,
-        },
-        whole: Outcome::Done,
+    for named in [false, true] {
+        Sweep {
+            name: &format!("sending an end, named: {named}"),
+            setup: &Passing::new,
+            victim: &|world: &mut Passing| {
+                spawn(pass, (world.queue.clone(), world.sender())).expect("spawn")
+            },
+            unblock: None,
+            steady: false,
+            check: &|world: Passing, _| world.arrives(named).into(),
+            whole: Outcome::Done,
+        }
+        .run(&alone);
     }
-    .run(&alone);
 }
 
 #[test]
 fn pipe_receiving_an_end() {
     let alone = alone();
-    fn take(queue: Queue<PipeSender<ByteBuf>>) {
-        let sender = marked(|| queue.get()).expect("get");
+    fn take(queue: Queue<Sender>) {
+        let sender = marked(|| queue.get()).map_err(drop);
+        drop(sender.expect("get"));
+    }
+    for named in [false, true] {
+        Sweep {
+            name: &format!("receiving an end, named: {named}"),
+            setup: &|| {
+                let mut world = Passing::new();
+                let sender = world.sender();
+                world.queue.put(sender).map_err(drop).expect("room");
+                world
+            },
+            victim: &|world: &mut Passing| spawn(take, world.queue.clone()).expect("spawn"),
+            unblock: None,
+            steady: false,
+            check: &|world: Passing, _| (!world.arrives(named)).into(),
+            whole: Outcome::Done,
+        }
+        .run(&alone);
+    }
+}
+
+/// Who collects what an owner left is killed: somebody else does it.
+#[test]
+fn pipe_collecting_an_end() {
+    let alone = alone();
+    fn hold(sender: Sender) {
+        sender.get().send(message(2, SMALL)).expect("room");
+        std::thread::sleep(LONG);
         drop(sender);
     }
+    fn collect((): ()) {
+        marked(multiprocess::family::stats);
+    }
     Sweep {
-        name: "receiving an end",
+        name: "collecting an end",
         setup: &|| {
             let mut world = Passing::new();
-            let sender = world.inner.sender.take().unwrap();
-            world.queue.put(sender).expect("room");
-            world
+            let owner = spawn(hold, world.sender()).expect("spawn");
+            for number in [1, 2] {
+                assert_eq!(world.inner.receive().expect("sent"), number);
+            }
+            world.inner.sent.clear();
+            owner.kill().expect("a child");
+            (world, owner)
         },
-        victim: &|world: &mut Passing| spawn(take, world.queue.clone()).expect("spawn"),
+        victim: &|_| spawn(collect, ()).expect("spawn"),
         unblock: None,
         steady: false,
-        check: &|world: Passing, _| match world.arrives() {
-            true => Outcome::NotDone,
-            false => Outcome::Done,
+        check: &|(world, owner): (Passing, Process<()>), _| {
+            assert!(!world.arrives(true));
+            owner.wait();
+            Outcome::Untold
         },
-        whole: Outcome::Done,
+        whole: Outcome::Untold,
     }
     .run(&alone);
 }

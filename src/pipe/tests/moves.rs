@@ -268,3 +268,39 @@ fn a_look_takes_nothing_back() {
         assert_eq!(other_sender.is_closed(), !is_used);
     }
 }
+
+/// Given up by who could have had it back: with nobody left who can have it, it ends, though others still know it.
+#[test]
+fn what_was_given_up_is_closed() {
+    let arena = arena();
+    type Sender = Kept<PipeSender<u8>>;
+    let (mut take, mut give) = ends::<Sender>(&arena);
+    for is_sent in [false, true] {
+        let (mut receiver, sender) = ends::<u8>(&arena);
+        // Three who know it: who had it first, who has it, and a message in which it was.
+        let first = Kept(Arc::new(Mutex::new(sender)));
+        give.send(first.clone()).unwrap();
+        give.send(first.clone()).unwrap();
+        let second = take.recv().unwrap();
+        let (mut other_take, mut other_give) = ends::<Sender>(&arena);
+        if is_sent {
+            other_give.send(second).unwrap();
+            assert!(
+                receiver
+                    .recv_timeout(SOON)
+                    .is_err_and(|e| matches!(e, GetError::Empty))
+            );
+            other_take.recv_bytes().unwrap();
+        } else {
+            drop(other_take);
+            let refused = other_give.send(second).err().unwrap();
+            drop(refused);
+        }
+        assert!(matches!(receiver.recv(), Err(GetError::Closed)));
+        // The sender learns that it is somebody else's before it sends it once more.
+        assert!(matches!(give.send(first), Err(PutError::Encode(..))));
+        assert!(matches!(take.recv(), Err(GetError::Decode(_))));
+    }
+    drop((take, give));
+    assert_eq!((objects(&arena), arena.stats().bytes_in_use), (0, 0));
+}

@@ -258,3 +258,4 @@ fn loom_a_place_is_read_before_it_is_used_again() {
 }
 
 mod ends;
+mod titles;
