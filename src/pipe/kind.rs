@@ -53,13 +53,9 @@ impl Kind for PipeKind {
         "pipe"
     }
 
-    /// Nothing in a ring is tagged with a member. But the dead may have been about to wake somebody.
-    fn repair(&self, object: View<'_>, _: &Dead) {
-        let ring = ByteRing::new(object);
-        let fences = object.arena.fences();
-        ring.not_empty().notify_all(fences);
-        ring.not_full().notify_all(fences);
-    }
+    /// Nothing in a ring is tagged with a member. Whom the dead were about to wake is woken when their ends are closed, and
+    /// nobody else is: who looks at an end in a message goes by that.
+    fn repair(&self, _: View<'_>, _: &Dead) {}
 
     fn visit(&self, object: View<'_>, block: &mut Visitor<'_>) {
         let ring = ByteRing::new(object);

@@ -12,6 +12,7 @@ use crate::ring::{AtEnd, ByteStorage, ReadCursor, Record};
 use crate::sync::{Progress, Source, Spin, Wait, Waitable};
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
+use std::cell::Cell;
 use std::fmt;
 use std::marker::PhantomData;
 use std::sync::atomic::Ordering::Relaxed;
@@ -25,7 +26,19 @@ pub(super) struct Reader {
     pub(super) partial: Partial,
     /// The length of the record that user code reads in place.
     pub(super) borrowed: usize,
+    /// For who looks while the end is lent.
+    lent: Cell<LentView>,
     spin: Spin,
+}
+
+/// What a reader that puts its end into a message has seen last. From then on it leaves the ring alone, where somebody else may be
+/// the reader already and writers put payload over headers.
+#[derive(Clone, Copy, Debug, Default)]
+struct LentView {
+    /// Whether there was something to receive.
+    there: bool,
+    /// What was sent since moves the event count on from here.
+    key: u32,
 }
 
 impl Reader {
@@ -37,6 +50,7 @@ impl Reader {
             end,
             partial: Partial::default(),
             borrowed: 0,
+            lent: Cell::default(),
             spin,
         }
     }
@@ -124,10 +138,25 @@ impl Reader {
     /// Whether `next` would find something, or the end.
     pub(super) fn may_receive(&self) -> bool {
         let ring = &self.end.ring;
-        self.end.look().is_err()
-            || self.is_whole()
-            || self.cursor.may_peek(ring, self.behind())
-            || ring.is_writer_gone()
+        self.end.look().is_err() || self.is_whole() || self.may_peek() || ring.is_writer_gone()
+    }
+
+    fn may_peek(&self) -> bool {
+        let ring = &self.end.ring;
+        if self.end.is_lent() {
+            let LentView { there, key } = self.lent.get();
+            return there || ring.not_empty().has_moved(key);
+        }
+        self.cursor.may_peek(ring, self.behind())
+    }
+
+    /// Before it is lent.
+    fn look_a_last_time(&self) {
+        let ring = &self.end.ring;
+        // (L): either the record is seen here, or its writer sees that somebody may sleep.
+        let key = ring.not_empty().prepare(self.end.arena().fences());
+        let there = self.may_peek();
+        self.lent.set(LentView { there, key });
     }
 }
 
@@ -351,9 +380,12 @@ impl<T> Waitable for PipeReceiver<T> {
 impl<T> Serialize for PipeReceiver<T> {
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
         let Reader { end, cursor, .. } = &*self.reader;
-        if end.has(BORROWED) && end.arena().check().is_ok() && !end.is_passed_on() {
-            // Its next owner begins behind what was borrowed and forgotten.
-            cursor.announce_release(&end.ring, self.reader.borrowed);
+        if end.arena().check().is_ok() && !end.is_passed_on() {
+            self.reader.look_a_last_time();
+            if end.has(BORROWED) {
+                // Its next owner begins behind what was borrowed and forgotten.
+                cursor.announce_release(&end.ring, self.reader.borrowed);
+            }
         }
         let part: Option<Part<&[u8]>> = end.has(PARTIAL).then(|| {
             let partial = &self.reader.partial;

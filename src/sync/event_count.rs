@@ -2,7 +2,7 @@
 
 use crate::arena::Shared;
 use crate::primitive::{Fences, FutexWord};
-use std::sync::atomic::Ordering::Relaxed;
+use std::sync::atomic::Ordering::{Acquire, Relaxed, Release};
 use std::time::Duration;
 
 /// `sequence:31 | somebody may sleep:1`, on cache lines of its own. There is no number of sleepers: a killed one could
@@ -76,7 +76,8 @@ impl EventCount {
     fn wake(&self, count: u32) -> bool {
         let word = self.word.word();
         // Who has prepared but does not sleep yet will not: the word is no longer what he saw.
-        word.fetch_add(STEP, Relaxed);
+        // (N) pairs with `has_moved`.
+        word.fetch_add(STEP, Release);
         if self.word.wake(count) > 0 {
             return true;
         }
@@ -93,6 +94,12 @@ impl EventCount {
         // (W) pairs with (S).
         fences.heavy();
         key
+    }
+
+    /// Whether something was notified since `prepare` returned that key. If so, whoever asks sees what was made true.
+    pub(crate) fn has_moved(&self, key: u32) -> bool {
+        // (N) pairs with `wake`.
+        self.word.word().load(Acquire) | SLEEPERS != key
     }
 
     /// The first half of `prepare`, for who sleeps on several and fences once: the word to sleep on and the key.

@@ -103,6 +103,26 @@ fn loom_a_look_promises_a_record() {
     });
 }
 
+/// The same for who has put the end into a message, and looks without a look at the ring; and what was sent meanwhile is not missed.
+#[test]
+fn loom_a_look_at_a_lent_end_promises_a_record() {
+    model(|heap, mut writer, mut reader| {
+        let other = heap.clone();
+        let thread = thread::spawn(move || {
+            assert!(try_write(&other, &mut writer, 1));
+            other.not_empty.notify_one(FENCES);
+        });
+        let key = heap.not_empty.prepare(FENCES);
+        let there = reader.may_peek(&heap, None);
+        let look = || there || heap.not_empty.has_moved(key);
+        if look() {
+            assert_eq!(try_read(&heap, &mut reader), Some(1));
+        }
+        thread.join().unwrap();
+        assert!(look());
+    });
+}
+
 const BLOCK: u32 = 7;
 
 /// A block that is sent while the reader goes is freed once: by who empties the ring, or by the writer.
