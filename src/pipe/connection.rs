@@ -70,6 +70,12 @@ impl<S, R> Connection<S, R> {
     /// Ends both directions, as dropping it does.
     pub fn close(self) {}
 
+    /// Puts both halves aside until they are used again; see [`PipeSender::set_aside`].
+    pub fn set_aside(&mut self) {
+        self.sender.set_aside();
+        self.receiver.set_aside();
+    }
+
     /// See [`PipeSender::send_bytes`].
     ///
     /// # Errors

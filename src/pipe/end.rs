@@ -238,17 +238,21 @@ impl<const KIND: u32> End<KIND> {
         let mut parts = serializer.serialize_tuple(4)?;
         parts.serialize_element(&OnlyHandle(self))?;
         parts.serialize_element(&RingHandle(&self.ring_object))?;
-        if !self.has(LENT) {
+        self.let_go();
+        parts.serialize_element(&self.epoch.get())?;
+        parts.serialize_element(state)?;
+        parts.end()
+    }
+
+    /// From here on whoever has a message with it may take it, and this process may take it back.
+    pub(super) fn let_go(&self) {
+        if self.arena().check().is_ok() && !self.is_passed_on() {
             // Those in which it was before are nobody's way to it.
             self.end.0.view().outdate_messages();
-            // From here on somebody may take it.
             self.set(LENT, true);
             self.title().lend(self.epoch.get(), self.arena().me());
             self.arena().keep_no_more();
         }
-        parts.serialize_element(&self.epoch.get())?;
-        parts.serialize_element(state)?;
-        parts.end()
     }
 
     /// Takes the end out of a message.

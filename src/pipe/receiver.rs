@@ -214,6 +214,15 @@ impl<T> PipeReceiver<T> {
     /// Ends the pipe, as dropping it does.
     pub fn close(self) {}
 
+    /// Puts this end aside until it is used again; see [`PipeSender::set_aside`](crate::PipeSender::set_aside).
+    pub fn set_aside(&mut self) {
+        // What was borrowed and forgotten is given back.
+        if self.reader.settle().is_ok() {
+            self.reader.look_a_last_time();
+            self.reader.end.let_go();
+        }
+    }
+
     /// Waits until there is a message to receive, or the end, `timeout` at most: whether a `recv` would not wait. Nothing is
     /// received. Zero only looks.
     ///

@@ -232,6 +232,28 @@ impl<T> PipeSender<T> {
 
     /// Ends the pipe, as dropping it does.
     pub fn close(self) {}
+
+    /// Puts this end aside until it is used again, so that this process can be copied by a [`fork`](crate::Builder::fork): the copy's
+    /// end is closed, and this process's own is as it was. Without that a fork is refused.
+    ///
+    /// ```no_run
+    /// use multiprocess::{Connection, Pipe, Process};
+    ///
+    /// let (mut here, there) = Pipe::duplex::<u32, u32>()?;
+    /// here.set_aside();
+    /// let double = |mut there: Connection<u32, u32>| {
+    ///     let number = there.recv().unwrap();
+    ///     there.send(2 * number).unwrap();
+    /// };
+    /// let process = Process::builder().fork(double, there)?;
+    /// here.send(21)?;
+    /// assert_eq!(here.recv()?, 42);
+    /// process.join()?;
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
+    pub fn set_aside(&mut self) {
+        self.writer.end.let_go();
+    }
 }
 
 impl<T: Serialize + DeserializeOwned> PipeSender<T> {

@@ -119,13 +119,14 @@ impl Builder {
     ///
     /// The closure may capture anything: the child has its own copy of all memory, and inherits all descriptors. What
     /// exists once for each of the two is dropped by each. `args` take the way of arguments all the same; what can have a
-    /// single owner only, like an end of a pipe, has to be there.
+    /// single owner only, like an end of a pipe, has to be there; the other end, which this process keeps, is
+    /// [set aside](crate::PipeSender::set_aside) before.
     ///
     /// # Errors
     ///
     /// [`Error::MoreThreads`] when the process has more than one thread: the child would have only this one, and wait for
     /// ever for locks that the others hold. That is so in tests under the usual harness, for instance.
-    /// [`Error::Borrowed`] while this process has an end of a pipe of its own that is not among `args`, or something borrowed from a queue.
+    /// [`Error::Borrowed`] while this process has an end of a pipe of its own that is neither among `args` nor set aside, or something borrowed from a queue.
     /// [`Error::WrongStartMethod`] after [`start_method`](Self::start_method) with another than `Fork`. Otherwise as for
     /// [`spawn`](Self::spawn).
     pub fn fork<A, R, F>(self, f: F, args: A) -> Result<Process<R>, SpawnError<A>>

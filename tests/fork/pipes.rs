@@ -2,8 +2,8 @@
 
 use crate::{builder, sleep_for_ever};
 use multiprocess::{
-    Error, Event, ExitCode, JoinableQueue, Pipe, PipeReceiver, PipeSender, PutError, Queue,
-    RecvError, RecvIntoError, SendError, Waitable, wait,
+    Connection, Error, Event, ExitCode, JoinableQueue, Pipe, PipeReceiver, PipeSender, PutError,
+    Queue, RecvError, RecvIntoError, SendError, Waitable, wait,
 };
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::time::Duration;
@@ -28,6 +28,43 @@ pub fn an_end_of_a_pipe_goes_along_or_prevents_the_copy() {
     let (number, mut receiver) = process.join().expect("a result");
     assert_eq!(number, 7);
     assert!(matches!(receiver.recv(), Err(RecvError::Closed)));
+}
+
+/// An end that is set aside is the parent's alone, as soon as it uses it again.
+pub fn a_process_has_a_pipe_to_its_copy() {
+    let (mut here, there) = Pipe::duplex::<u32, u32>().expect("a pipe");
+    here.set_aside();
+    let answer = |mut there: Connection<u32, u32>| {
+        // What is here in the copy is nobody's.
+        assert!(matches!(here.send(1), Err(SendError::Closed(1))));
+        assert!(matches!(here.try_recv(), Err(RecvError::Closed)));
+        here.set_aside();
+        let number = there.recv().unwrap();
+        there.send(number + 1).unwrap();
+        sleep_for_ever();
+    };
+    let process = builder().fork(answer, there).expect("a fork");
+    let events = [&here as &dyn Waitable];
+    assert_eq!(wait(&events, Some(Duration::ZERO)).expect("here"), []);
+    here.send(6).expect("a receiver");
+    assert_eq!(here.recv().expect("an answer"), 7);
+    process.kill().expect("a child");
+    assert!(matches!(here.recv(), Err(RecvError::Closed)));
+    assert_eq!(process.wait(), ExitCode::Signaled(9));
+
+    // While it is in use nothing is copied.
+    let (mut here, there) = Pipe::duplex::<u32, u32>().expect("a pipe");
+    here.set_aside();
+    assert!(!here.is_closed() && here.try_recv().is_err());
+    let refused = builder().fork(drop::<Connection<u32, u32>>, there);
+    let refused = refused.expect_err("it came back");
+    assert_eq!(Error::from_io(refused.error()), Some(Error::Borrowed));
+    // Set aside and dropped, it is closed.
+    here.set_aside();
+    drop(here);
+    let mut there = refused.into_inner();
+    assert!(matches!(there.recv(), Err(RecvError::Closed)));
+    assert!(matches!(there.send(1), Err(SendError::Closed(1))));
 }
 
 /// A send that failed leaves an end that comes back when it is used. It does not prevent a copy, which has no part in it.
