@@ -1,10 +1,8 @@
 //! Channels between real processes: loops that end by themselves, whoever is killed, and ends that travel.
 
-#![allow(unsafe_code, reason = "to stop, fork and kill processes")]
+#![allow(unsafe_code, reason = "to fork and kill processes")]
 
 use std::time::Duration;
-
-use multiprocess::Process;
 
 #[path = "../common/children.rs"]
 mod children;
@@ -14,14 +12,12 @@ mod example;
 mod guard;
 mod loops;
 mod passing;
+#[path = "../common/signals.rs"]
+mod signals;
 
 use children::{reap, start};
 use guard::{LONG, watch};
+use signals::signal;
 
 /// Long enough for a process to have gone to sleep, most of the time; nothing depends on it.
 const SOON: Duration = Duration::from_millis(20);
-
-fn signal<R>(process: &Process<R>, signal: i32) {
-    // SAFETY: the process is a child that nobody has reaped.
-    assert_eq!(unsafe { libc::kill(process.pid() as i32, signal) }, 0);
-}

@@ -3,9 +3,10 @@
 
 use std::time::Duration;
 
-use multiprocess::{Process, Queue, Receiver, RecvError, SendError, Sender, channel, spawn};
+use multiprocess::{Process, Queue, Receiver, RecvError, Sender, channel, spawn};
 use serde_bytes::ByteBuf;
 
+use crate::ends;
 use crate::ring::{BLOCK, LONG, SMALL, VICTIM, message, number};
 use crate::stepper::End;
 use crate::sweep::{Corpse, Outcome, Sweep, Victim, alone};
@@ -41,14 +42,12 @@ impl World {
     /// All that still arrives, until the end is said.
     fn receive_to_the_end(&mut self) -> Vec<u64> {
         let receiver = self.receiver.take().expect("this side holds it");
-        let mut numbers = Vec::new();
-        loop {
-            match receiver.recv_timeout(LONG) {
-                Ok(message) => numbers.push(number(&message, self.size)),
-                Err(RecvError::Closed) => break,
-                Err(error) => panic!("after {numbers:?}: {error:?}"),
-            }
-        }
+        let size = self.size;
+        let receive = || {
+            let message = receiver.recv_timeout(LONG)?;
+            Ok(number(&message, size))
+        };
+        let numbers = ends::receive_to_the_end(receive);
         assert!(receiver.is_closed() && receiver.is_empty());
         numbers
     }
@@ -56,15 +55,8 @@ impl World {
     /// Sends until the end is said.
     fn send_to_the_end(&mut self) {
         let sender = self.sender.take().expect("this side holds it");
-        let mut sent = 0;
-        loop {
-            match sender.send_timeout(message(0, self.size), LONG) {
-                Ok(()) => sent += 1,
-                Err(SendError::Closed(_)) => break,
-                Err(error) => panic!("after {sent}: {error:?}"),
-            }
-            assert!(sent <= self.capacity, "more than fits");
-        }
+        let send = |message| sender.send_timeout(message, LONG);
+        ends::send_to_the_end(send, self.size, self.capacity);
         assert!(sender.is_closed());
     }
 }
@@ -90,15 +82,7 @@ fn sweep_last_sender(
             steady: false,
             check: &|mut world: World, _| {
                 let arrived = world.receive_to_the_end();
-                if arrived == world.sent {
-                    return match whole {
-                        Outcome::Done => Outcome::NotDone,
-                        _ => Outcome::Untold,
-                    };
-                }
-                world.sent.push(VICTIM);
-                assert_eq!(arrived, world.sent);
-                Outcome::Done
+                ends::has_sent(&arrived, world.sent, whole)
             },
             whole,
         }

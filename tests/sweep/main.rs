@@ -11,6 +11,7 @@ mod arch;
 mod arena;
 mod batch;
 mod channel;
+mod ends;
 mod joinable;
 #[path = "../common/kept.rs"]
 mod kept;

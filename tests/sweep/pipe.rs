@@ -1,10 +1,9 @@
 //! Sweeps of pipes: ends used, dropped and passed on. Whatever was killed, what was committed arrives, then the end is said.
 
-use multiprocess::{
-    GetError, Pipe, PipeReceiver, PipeSender, Process, Queue, RecvError, SendError, spawn,
-};
+use multiprocess::{GetError, Pipe, PipeReceiver, PipeSender, Process, Queue, RecvError, spawn};
 use serde_bytes::ByteBuf;
 
+use crate::ends;
 use crate::kept::Kept;
 use crate::ring::{BLOCK, LARGE, LONG, SMALL, VICTIM, message, number};
 use crate::sweep::{Outcome, Sweep, alone};
@@ -61,26 +60,13 @@ impl World {
 
     /// All that still arrives, until the end is said.
     fn receive_to_the_end(&mut self) -> Vec<u64> {
-        let mut numbers = Vec::new();
-        loop {
-            match self.receive() {
-                Ok(number) => numbers.push(number),
-                Err(RecvError::Closed) => return numbers,
-                Err(error) => panic!("after {numbers:?}: {error:?}"),
-            }
-        }
+        ends::receive_to_the_end(|| self.receive())
     }
 
     /// Sends until the end is said.
     fn send_to_the_end(&mut self) {
         let mut sender = self.sender.take().expect("this side holds it");
-        for sent in 0.. {
-            match sender.send_timeout(message(0, SMALL), LONG) {
-                Ok(()) => assert!(sent < 100_000, "more than fits"),
-                Err(SendError::Closed(_)) => break,
-                Err(error) => panic!("after {sent}: {error:?}"),
-            }
-        }
+        ends::send_to_the_end(|message| sender.send_timeout(message, LONG), SMALL, 100_000);
     }
 }
 
@@ -109,15 +95,7 @@ fn sweep_sender(
             steady: false,
             check: &|mut world: World, _| {
                 let arrived = world.receive_to_the_end();
-                if arrived == world.sent {
-                    return match whole {
-                        Outcome::Done => Outcome::NotDone,
-                        _ => Outcome::Untold,
-                    };
-                }
-                world.sent.push(VICTIM);
-                assert_eq!(arrived, world.sent);
-                whole
+                ends::has_sent(&arrived, world.sent, whole)
             },
             whole,
         }

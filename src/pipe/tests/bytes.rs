@@ -1,3 +1,4 @@
+use super::super::end::Refused;
 use super::super::stream::{Arrived, BYTES};
 use super::*;
 use std::sync::mpsc;
@@ -307,8 +308,9 @@ fn no_piece_is_small() {
     // A little less room each time, at all places of the ring.
     for filled in 0..31 {
         (0..filled).for_each(|_| sender.send_bytes(&[]).unwrap());
-        let late = sender.send_bytes_timeout(&pattern(1000), SOON / 8);
-        assert!(matches!(late, Err(PutError::Full(()))));
+        // As many pieces as there is room for.
+        let late = sender.writer.stream(&pattern(1000), true, Deadline::NOW);
+        assert!(matches!(late, Err(Refused::NotNow)));
         for _ in 0..filled {
             assert_eq!(receiver.recv_bytes().unwrap(), []);
         }
