@@ -266,11 +266,6 @@ impl Batch {
         lock(&self.state).left += 1;
     }
 
-    /// Takes an expectation back.
-    pub(super) fn has_all(&self) {
-        lock(&self.state).left -= 1;
-    }
-
     /// How many are under way.
     pub(super) fn left(&self) -> usize {
         lock(&self.state).left
@@ -336,14 +331,14 @@ impl Batch {
         }
     }
 
-    /// Nobody will ask any more, but perhaps a callback. What is to be given back.
-    pub(super) fn abandon(&self) -> Vec<Finished> {
+    /// Nobody will ask any more, but perhaps a callback. What is to be given back, and how many jobs will come that nobody wants.
+    pub(super) fn abandon(&self) -> (Vec<Finished>, usize) {
         let mut state = lock(&self.state);
         state.abandoned = true;
         if state.callback.is_some() || state.calling {
-            Vec::new()
+            (Vec::new(), 0)
         } else {
-            take_all(&mut state)
+            (take_all(&mut state), state.left)
         }
     }
 }

@@ -99,7 +99,10 @@ impl Shared {
                     core.helper.wake(&self.bell);
                     return;
                 }
-                Delivered::Unwanted(finished) => finished,
+                Delivered::Unwanted(finished) => {
+                    core.unwanted -= 1;
+                    finished
+                }
             },
             Target::Init => {
                 self.initialized(core, &finished);
@@ -151,6 +154,23 @@ impl Shared {
             self.changed.notify_all();
         }
         self.tell();
+    }
+
+    /// Nobody will ask for a batch any more.
+    pub(super) fn abandon(&self, batch: &Batch) {
+        // Under the lock, so that nothing of it is delivered between the two counts.
+        let mut core = self.lock();
+        let (all, left) = batch.abandon();
+        for finished in all {
+            self.recycle(&mut core, finished);
+        }
+        if left > 0 {
+            core.unwanted += left;
+            if core.unwanted == left {
+                // It may be asleep without having asked to be told of results.
+                core.helper.wake(&self.bell);
+            }
+        }
     }
 
     /// Takes back the jobs of a batch that nobody has begun: how many.

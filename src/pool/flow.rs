@@ -181,10 +181,7 @@ impl<I: Iterator<Item: Serialize>> Flow<I> {
 
     /// Gives out everything, and leaves it to who has the batch.
     pub(super) fn give_all(mut self) -> Arc<Batch> {
-        // So that it is not complete before everything is there.
-        self.batch.expect();
         self.feed();
-        self.batch.has_all();
         std::mem::replace(&mut self.batch, Batch::new(0))
     }
 
@@ -245,7 +242,7 @@ impl<I> Drop for Flow<I> {
         }
         let ready = self.ready.drain(..);
         self.shared.release(ready);
-        self.shared.release(self.batch.abandon());
+        self.shared.abandon(&self.batch);
     }
 }
 

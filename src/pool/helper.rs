@@ -60,11 +60,15 @@ impl Helper {
 /// How long to wait for somebody else, like a debugger, who looks at a dead worker first.
 const SHORTLY: Duration = Duration::from_millis(1);
 
+/// How long what nobody wants may lie there, where much of it comes back.
+const LULL: Duration = Duration::from_millis(1);
+
 fn help(shared: &Arc<Shared>) {
     let mut ended = None;
+    let mut rung = false;
     loop {
         bell::silence(&shared.bell);
-        let pause = tend(shared);
+        let mut pause = tend(shared);
         if run_callbacks(shared) {
             continue;
         }
@@ -80,7 +84,16 @@ fn help(shared: &Arc<Shared>) {
             ended = None;
             continue;
         }
-        let reads = core.callbacks_due > 0 || core.phase != Phase::Open;
+        let mut reads = core.callbacks_due > 0 || core.phase != Phase::Open;
+        if !reads && core.unwanted > 0 {
+            // What nobody wants goes back without anybody's help, but not job by job: after each look there is a rest in which
+            // workers need not ring.
+            reads = !rung;
+            if rung {
+                pause = Some(pause.map_or(LULL, |pause| pause.min(LULL)));
+            }
+        }
+        rung = reads;
         drop(core);
         if reads {
             let cards = shared.pool.cards();

@@ -268,7 +268,8 @@ impl Pool {
 
     /// The same with chunks of so many items. A chunk is run by one worker, one task after the other; when he dies the
     /// rest of it is run by another one. Small chunks are fairer, large ones cheaper. The items are taken from the iterator as workers get on;
-    /// of a quick one up to 64 are handed in together.
+    /// of a quick one up to 64 are handed in together. Handles among the items of a chunk are let go together, after its last task: a channel
+    /// whose senders they are ends then.
     ///
     /// # Errors
     ///

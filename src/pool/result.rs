@@ -15,7 +15,8 @@ pub(super) type Decode<R> = fn(&Shared, &[Finished]) -> Result<R, TaskError>;
 /// The result of what was given to a [`Pool`](crate::Pool) without waiting for it.
 ///
 /// It can be asked from any thread, any number of times, and outlives the pool: what was not finished when the pool was terminated or
-/// dropped is [`Cancelled`](TaskError::Cancelled). Dropping it lets the task run on; its result is thrown away.
+/// dropped is [`Cancelled`](TaskError::Cancelled). Dropping it lets the task run on; its result is thrown away
+/// as soon as it is there, with the handles in it.
 ///
 /// ```
 /// use multiprocess::Pool;
@@ -169,7 +170,7 @@ impl<R> AsyncResult<R> {
 impl<R> Drop for AsyncResult<R> {
     fn drop(&mut self) {
         if self.shared.check().is_ok() {
-            self.shared.release(self.batch.abandon());
+            self.shared.abandon(&self.batch);
         }
     }
 }

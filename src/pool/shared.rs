@@ -1,7 +1,7 @@
 //! A pool in its parent: the jobs that are under way, and who waits for them.
 //!
 //! Whoever waits may have to read: take the jobs that came back and hand them out to all. One thread does so at a time, the
-//! others sleep until it is done. The helper thread (`helper.rs`) reads when nobody waits and callbacks are due.
+//! others sleep until it is done. The helper thread (`helper.rs`) reads where callbacks are due or nobody will ask.
 #![forbid(unsafe_code)]
 
 use super::batch::{Batch, Finished};
@@ -90,6 +90,8 @@ pub(super) struct Core {
     pub(super) callbacks: VecDeque<Arc<Batch>>,
     /// Callbacks that are not run yet.
     pub(super) callbacks_due: usize,
+    /// Jobs under way whose outcome nobody will ask for.
+    pub(super) unwanted: usize,
     pub(super) staff: Staff,
     pub(super) helper: Helper,
     functions: Vec<((usize, usize), u64)>,
@@ -157,6 +159,7 @@ impl Shared {
             over: false,
             callbacks: VecDeque::new(),
             callbacks_due: 0,
+            unwanted: 0,
             staff: Staff::new(settings.processes),
             helper: Helper::default(),
             functions: Vec::new(),
