@@ -41,7 +41,9 @@ pub enum TaskError {
     NoMemory,
     /// A chunk of no tasks.
     InvalidChunk,
-    /// No worker could be started for long.
+    /// No worker could be started: 16 in a row could not, or ended before they were at work (killed from outside, by a constructor of the
+    /// program, without memory), none was left, and this went on for 2 seconds or more. The pauses between them grow to 1.3 s. The pool takes no
+    /// more tasks.
     NoWorker,
     /// The function is not part of the program's own image (see [`Error::NotInProgram`]).
     NotInProgram,

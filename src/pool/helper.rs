@@ -9,8 +9,8 @@ use super::shared::{Core, Phase, Shared};
 use super::staff::{Recruit, Worker};
 use super::worker::{self, Start};
 use crate::os::bell;
-use crate::os::entry::START_FAILED;
 use crate::process::{ExitCode, Fd, Process};
+use crate::ring::{Hand, Serial};
 use std::io;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::sync::Arc;
@@ -179,13 +179,20 @@ fn bury(shared: &Shared, core: &mut Core) -> bool {
     if !ended.is_empty() {
         shared.read(core);
     }
+    let has_begun = |worker: &Worker| shared.pool.cards().has_begun(worker.seat, worker.serial);
+    core.staff.look(has_begun);
     for (worker, exit) in &ended {
         let died = TaskError::WorkerDied {
             pid: worker.process.pid(),
             exit: *exit,
         };
         core.staff.dismiss(worker.seat);
-        match shared.pool.jobs().left_by(worker.seat, worker.serial) {
+        let left = shared.pool.jobs().left_by(worker.seat, worker.serial);
+        if !has_begun(worker) {
+            never_began(shared, core, worker.serial, left);
+            continue;
+        }
+        match left {
             Some(hand) => {
                 core.staff.failed();
                 shared.came_back(core, hand, Some(&died));
@@ -197,16 +204,23 @@ fn bury(shared: &Shared, core: &mut Core) -> bool {
             // It has run as many tasks as it was to, or there are no more.
             None if exit.success()
                 && (shared.settings.most.is_some() || core.phase != Phase::Open) => {}
-            None => {
-                core.staff.failed();
-                // That it was killed while it had nothing to do says nothing of the next one.
-                if *exit == ExitCode::Exited(START_FAILED) && core.staff.is_hopeless() {
-                    shared.break_down(core, TaskError::NoWorker);
-                }
-            }
+            // That it was killed while it had nothing to do says nothing of the next one.
+            None => core.staff.failed(),
         }
     }
     !ended.is_empty()
+}
+
+/// A worker could not be started, or ended before it was at work: with the initializer's job, if there is one.
+fn never_began(shared: &Shared, core: &mut Core, worker: Serial, left: Option<Hand>) {
+    core.staff.never_began(worker);
+    if let Some(hand) = left {
+        // It says nothing about the initializer.
+        shared.came_back(core, hand, Some(&TaskError::NoWorker));
+    }
+    if core.staff.is_hopeless() {
+        shared.break_down(core, TaskError::NoWorker);
+    }
 }
 
 /// Fills the places of those that have ended, while there is or may come something to do.
@@ -235,14 +249,8 @@ fn hire<'a>(
             }
             Err(_) => {
                 core.staff.dismiss(recruit.seat);
-                core.staff.failed();
-                // The initializer's job was its own.
-                if let Some(hand) = shared.pool.jobs().left_by(recruit.seat, recruit.serial) {
-                    shared.came_back(&mut core, hand, Some(&TaskError::NoWorker));
-                }
-                if core.staff.is_hopeless() {
-                    shared.break_down(&mut core, TaskError::NoWorker);
-                }
+                let left = shared.pool.jobs().left_by(recruit.seat, recruit.serial);
+                never_began(shared, &mut core, recruit.serial, left);
             }
         }
     }

@@ -4,6 +4,7 @@ use super::shared::Shared;
 use super::staff::Worker;
 use super::{Pool, TaskError, helper, lock};
 use crate::queue::Queue;
+use crate::ring::Serial;
 use rustix::process::{Pid, Signal, kill_process};
 use std::sync::mpsc;
 use std::thread;
@@ -114,5 +115,47 @@ fn the_usual_chunk() {
     let pool = Pool::new(2).unwrap();
     for (tasks, chunk) in [(0, 1), (1, 1), (8, 1), (9, 2), (100_000, 12_500)] {
         assert_eq!(pool.usual_chunk(tasks), chunk, "{tasks}");
+    }
+}
+
+/// Those that end right after their initializer have done it, but nothing else: the next ones wait longer and longer.
+#[test]
+fn workers_that_end_after_their_initializer_do_not_follow_at_once() {
+    let pool = Pool::builder().processes(1).initializer(|()| (), ());
+    let pool = pool.build().unwrap();
+    let shared = &pool.shared;
+    let begin = Instant::now();
+    for start in 1..=10 {
+        until(|| {
+            helper::tend(shared);
+            shared.lock().staff.ready == start
+        });
+        worker(shared).unwrap().process.kill().unwrap();
+    }
+    // Behind the fourth death 10 ms, and twice as much behind each that follows.
+    assert!(begin.elapsed() >= Duration::from_millis(10 + 20 + 40 + 80 + 160 + 320));
+    assert_eq!(pool.apply(|n: u32| n, 1).unwrap(), 1);
+}
+
+#[test]
+fn a_worker_that_begins_says_that_workers_can() {
+    let pool = Pool::new(1).unwrap();
+    let shared = &pool.shared;
+    assert_eq!(pool.apply(|n: u32| n, 1).unwrap(), 1);
+    let pause = || {
+        let mut core = shared.lock();
+        core.staff.failures = 0;
+        core.staff.pause()
+    };
+    // Before this one, and after it.
+    for (serial, waits) in [(0, false), (1, true), (2, true)] {
+        let tending = lock(&shared.tending);
+        for _ in 0..20 {
+            shared.lock().staff.never_began(Serial(serial));
+        }
+        assert!(pause().is_some());
+        helper::tend_alone(shared);
+        assert_eq!(pause().is_some(), waits);
+        drop(tending);
     }
 }

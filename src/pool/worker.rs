@@ -49,6 +49,7 @@ pub(super) fn work(start: Start) {
     let cards = start.pool.0.cards_for_good(arena);
     let (jobs, seat) = (Jobs(cards), start.seat as usize);
     let serial = Serial(start.serial);
+    cards.begin(seat, serial);
     let mut worker = Worker {
         arena,
         cards,

@@ -1,7 +1,7 @@
 //! The memory of a pool's jobs: each has a card, in pages that stay until the pool goes. Arguments and results lie on the card if
 //! they are small; else the card lists a block with them.
 
-use super::jobs::{Hand, JobStorage, Marker, Place};
+use super::jobs::{Hand, JobStorage, Marker, Place, Serial};
 use crate::arena::{Block, LARGEST_SMALL, OwnedBlock, Page, Shared, View, part_room};
 use crate::error::Error;
 use crate::primitive::AtomicU64;
@@ -25,7 +25,12 @@ pub(crate) struct PoolHeader {
 unsafe impl Shared for PoolHeader {}
 
 #[repr(C, align(128))]
-struct Seat(AtomicU64);
+struct Seat {
+    /// The card that its worker took last.
+    taking: AtomicU64,
+    /// Which worker was the last to begin.
+    begun: AtomicU64,
+}
 
 #[repr(C, align(256))]
 struct Card {
@@ -91,6 +96,25 @@ impl<'a> Cards<'a> {
 
     fn header(&self) -> &'a PoolHeader {
         self.view.get()
+    }
+
+    #[inline]
+    fn seat(&self, seat: usize) -> &'a Seat {
+        assert!(Cards::len(seat + 1) <= self.view.len());
+        let seats = self.view.base().wrapping_add(size_of::<PoolHeader>());
+        let seat = seats.cast::<Seat>().wrapping_add(seat);
+        // SAFETY: there are as many (checked), each two atomics, and they stay as long as the object.
+        unsafe { &*seat }
+    }
+
+    /// The worker says that it runs, before it does anything else.
+    pub(crate) fn begin(&self, seat: usize, worker: Serial) {
+        self.seat(seat).begun.store(worker.0, Relaxed);
+    }
+
+    /// Whether it ever got there. (Of one that has ended the kernel has ordered it.)
+    pub(crate) fn has_begun(&self, seat: usize, worker: Serial) -> bool {
+        self.seat(seat).begun.load(Relaxed) == worker.0
     }
 
     pub(crate) fn event(&self) -> &'a EventCount {
@@ -373,11 +397,7 @@ impl JobStorage for Cards<'_> {
 
     #[inline]
     fn taking(&self, seat: usize) -> &AtomicU64 {
-        assert!(Cards::len(seat + 1) <= self.view.len());
-        let seats = self.view.base().wrapping_add(size_of::<PoolHeader>());
-        let seat = seats.cast::<Seat>().wrapping_add(seat);
-        // SAFETY: there are as many (checked), each an atomic.
-        unsafe { &(*seat).0 }
+        &self.seat(seat).taking
     }
 
     #[inline]

@@ -16,6 +16,7 @@ use multiprocess::{Error, ExitCode, Fd, Process, spawn};
 
 #[path = "../common/guard.rs"]
 mod guard;
+mod pool;
 mod program_file;
 
 use guard::{Watch, watch_for};
