@@ -2,7 +2,11 @@
 
 use std::ffi::OsStr;
 use std::fs;
+use std::os::unix::ffi::OsStrExt;
+use std::os::unix::fs::{MetadataExt, PermissionsExt, symlink};
+use std::path::{Path, PathBuf};
 
+use rustix::fs::{CWD, FileType, Mode, mknodat};
 use rustix::process::Signal;
 
 use crate::program::{Folder, Program, run};
@@ -32,8 +36,132 @@ fn a_folder_is_copied() {
     fs::write(to.join("0/0"), "mine").unwrap();
     let end = run("copy_tree", &[from.as_os_str(), to.as_os_str()]);
     assert_eq!(end.code, Some(1), "{end:?}");
-    assert!(end.err.contains("could not be copied"), "{end:?}");
+    assert!(end.err.contains("it exists"), "{end:?}");
     assert_eq!(fs::read(to.join("0/0")).unwrap(), b"mine");
+}
+
+fn make(path: &Path, kind: FileType) {
+    mknodat(CWD, path, kind, Mode::RUSR | Mode::WUSR, 0).unwrap();
+}
+
+fn set_mode(path: &Path, mode: u32) {
+    fs::set_permissions(path, fs::Permissions::from_mode(mode)).unwrap();
+}
+
+fn mode(path: &Path) -> u32 {
+    fs::symlink_metadata(path).unwrap().mode() & 0o7777
+}
+
+/// All that a folder may hold: names that are no text, links to nowhere and to outside, what may not be read or written, pipes.
+#[test]
+fn whatever_is_in_a_folder_is_copied_or_told() {
+    let folder = Folder::new("anything");
+    let (from, to) = (folder.path.join("from"), folder.path.join("to"));
+    let strange = OsStr::from_bytes(b"not \xff text\n");
+    let inner = from.join(strange);
+    fs::create_dir_all(&inner).unwrap();
+    fs::write(inner.join(strange), "strange").unwrap();
+    symlink(strange, from.join("link")).unwrap();
+    symlink("nowhere", from.join("dangling")).unwrap();
+    symlink("..", inner.join("up")).unwrap();
+    for (name, bits) in [("read-only", 0o444), ("program", 0o755), ("set-id", 0o4711)] {
+        fs::write(from.join(name), name).unwrap();
+        set_mode(&from.join(name), bits);
+    }
+    let locked = from.join("locked");
+    fs::create_dir(&locked).unwrap();
+    fs::write(locked.join("file"), "in there").unwrap();
+    set_mode(&locked, 0o555);
+    make(&from.join("fifo"), FileType::Fifo);
+    make(&from.join("socket"), FileType::Socket);
+    let secret = from.join("secret");
+    fs::write(&secret, "secret").unwrap();
+    set_mode(&secret, 0);
+    let may_read = fs::File::open(&secret).is_ok(); // root may
+
+    let end = run("copy_tree", &[from.as_os_str(), to.as_os_str()]);
+    assert_eq!(end.code, Some(1), "{end:?}");
+    let files = 5 + usize::from(may_read);
+    assert!(end.out.starts_with(&format!("{files} files, ")), "{end:?}");
+    let told = |what: &str| end.err.lines().filter(|line| line.contains(what)).count();
+    assert_eq!((told("/fifo: left out"), told("/socket: left out")), (1, 1));
+    assert_eq!(told("/secret: Permission denied"), usize::from(!may_read));
+    assert_eq!(to.join("secret").exists(), may_read);
+    assert_eq!(told("could not be copied"), 1, "{end:?}");
+
+    assert_eq!(
+        fs::read(to.join(strange).join(strange)).unwrap(),
+        b"strange"
+    );
+    assert_eq!(fs::read_link(to.join("link")).unwrap(), strange);
+    assert_eq!(
+        fs::read_link(to.join("dangling")).unwrap().as_os_str(),
+        "nowhere"
+    );
+    assert_eq!(
+        fs::read_link(to.join(strange).join("up"))
+            .unwrap()
+            .as_os_str(),
+        ".."
+    );
+    assert_eq!(fs::read(to.join("locked/file")).unwrap(), b"in there");
+    let umask = rustix::process::umask(Mode::empty());
+    rustix::process::umask(umask);
+    let masked = |bits: u32| bits & !umask.bits();
+    for (name, bits) in [("read-only", 0o444), ("program", 0o755), ("set-id", 0o711)] {
+        assert_eq!(fs::read(to.join(name)).unwrap(), name.as_bytes());
+        assert_eq!(mode(&to.join(name)), masked(bits), "{name}");
+    }
+    assert_eq!(mode(&to.join("locked")), masked(0o555));
+    let writable = fs::Permissions::from_mode(0o755);
+    for folder in [locked, to.join("locked")] {
+        fs::set_permissions(folder, writable.clone()).unwrap();
+    }
+}
+
+#[test]
+fn a_folder_is_not_copied_into_itself() {
+    let folder = Folder::new("itself");
+    let from = folder.path.join("from");
+    fs::create_dir_all(from.join("inner")).unwrap();
+    fs::write(from.join("file"), "1").unwrap();
+    let link = folder.path.join("link");
+    symlink(&from, &link).unwrap();
+    for to in [
+        "from/to",
+        "from/inner/to",
+        "from/inner/../../link/to",
+        "link/inner/to",
+    ] {
+        let to = folder.path.join(to);
+        let end = run("copy_tree", &[from.as_os_str(), to.as_os_str()]);
+        assert_eq!(end.code, Some(1), "{end:?}");
+        assert!(end.err.contains("in what is copied"), "{end:?}");
+        assert!(!to.exists());
+    }
+    // A name that only begins alike is another folder; and the source itself may be named by a link, or be a file.
+    let file = from.join("file");
+    for (from, to, copy) in [
+        (&from, "from2", "file"),
+        (&link, "to", "file"),
+        (&file, "one", ""),
+    ] {
+        let to = folder.path.join(to);
+        let end = run("copy_tree", &[from.as_os_str(), to.as_os_str()]);
+        assert_eq!(end.code, Some(0), "{end:?}");
+        let copy: PathBuf = to
+            .components()
+            .chain(Path::new(copy).components())
+            .collect();
+        assert_eq!(fs::read(copy).unwrap(), b"1");
+    }
+    assert!(folder.path.join("to").symlink_metadata().unwrap().is_dir());
+    let end = run(
+        "copy_tree",
+        &[OsStr::new("/nowhere/at/all"), link.as_os_str()],
+    );
+    assert_eq!(end.code, Some(1), "{end:?}");
+    assert!(end.err.contains("/nowhere/at/all: No such file"), "{end:?}");
 }
 
 #[test]
