@@ -55,8 +55,8 @@ unsafe impl Send for ByteRing {}
 unsafe impl Sync for ByteRing {}
 
 impl ByteRing {
-    /// With its object's header it fills a block of 32 KiB.
-    pub(crate) const USUAL: usize = 32768 - crate::arena::OBJECT_HEADER as usize - HEADER;
+    /// With its object's header it fills a chunk of 64 KiB.
+    pub(crate) const USUAL: usize = 65536 - crate::arena::OBJECT_HEADER as usize - HEADER;
 
     /// The capacity of a ring of about so many bytes; `None` for nothing, and for more than can be addressed.
     pub(crate) fn capacity_for(bytes: usize) -> Option<usize> {

@@ -21,8 +21,8 @@ const WORTH_SPINNING: std::ops::Range<Duration> =
     Duration::from_micros(6)..Duration::from_micros(60);
 const MAX_TURN: u32 = 4;
 const YIELDS: u32 = 4;
-/// Some dozen cache lines' time.
-const LINGER: u32 = 16;
+/// Some dozens of messages' time, few microseconds: shorter ones bring the two together again and again.
+const LINGER: u32 = 64;
 
 /// How many waits in a row go without spinning, once it has ceased to pay, before it is tried again.
 const ABSTAIN: u32 = 64;
