@@ -13,7 +13,7 @@ use std::os::unix::fs::{DirBuilderExt, MetadataExt, OpenOptionsExt, PermissionsE
 use std::path::{Path, PathBuf};
 
 use indicatif::{ProgressBar, ProgressStyle};
-use multiprocess::{Pool, cpu_count};
+use multiprocess::{Pool, TaskError, cpu_count};
 use rustix::fs::OFlags;
 use walkdir::{DirEntry, WalkDir};
 
@@ -78,7 +78,7 @@ impl Plan {
     /// Makes folders and links here, where their order is kept.
     fn make(source: &Path, target: &Path) -> Plan {
         let mut plan = Plan::default();
-        let mut walk = WalkDir::new(source).into_iter();
+        let mut walk = WalkDir::new(source).sort_by_file_name().into_iter();
         while let Some(entry) = walk.next() {
             let entry = match entry {
                 Ok(entry) => entry,
@@ -154,7 +154,8 @@ fn free_place(source: &Path, target: &Path) -> Result<PathBuf, Box<dyn Error>> {
 
 fn main() -> Result<(), Box<dyn Error>> {
     let mut arguments = std::env::args_os().skip(1).map(PathBuf::from);
-    let (Some(source), Some(target)) = (arguments.next(), arguments.next()) else {
+    let names = [(); 3].map(|()| arguments.next());
+    let [Some(source), Some(target), None] = names else {
         return Err("usage: copy_tree SRC DST (which does not exist)".into());
     };
     let source =
@@ -167,29 +168,33 @@ fn main() -> Result<(), Box<dyn Error>> {
     let pool = Pool::new(cpu_count())?;
     let paths = plan.files.iter().cloned();
     let paths = paths.map(|(from, to)| (from.into_os_string(), to.into_os_string()));
-    let (mut copied, mut bytes, mut all) = (0_u64, 0, [0; 32]);
-    for (outcome, (from, _)) in pool.imap(copy, paths).zip(&plan.files) {
+    let (mut copied, mut bytes) = (0_u64, 0);
+    let mut all = blake3::Hasher::new();
+    for (outcome, (from, to)) in pool.imap(copy, paths).zip(&plan.files) {
         bar.inc(1);
         let fault = match outcome {
             Ok(Ok((len, digest))) => {
                 (copied, bytes) = (copied + 1, bytes + len);
-                // In any order it is the same.
-                all.iter_mut()
-                    .zip(digest)
-                    .for_each(|(sum, byte)| *sum ^= byte);
+                // Names and contents, in the order of the walk: the same for the same folder.
+                let place = from.strip_prefix(&source).expect("below it");
+                all.update(place.as_os_str().as_encoded_bytes());
+                all.update(&[0]).update(&digest);
                 continue;
             }
             Ok(Err(fault)) => fault,
-            Err(error) => error.to_string(),
+            Err(error) => {
+                if matches!(error, TaskError::WorkerDied { .. }) {
+                    // It could not see to that itself. What is there is its own: the folder is new.
+                    let _ = fs::remove_file(to);
+                }
+                error.to_string()
+            }
         };
         plan.faults.push(format!("{}: {fault}", from.display()));
     }
     plan.close_folders();
     bar.finish_and_clear();
-    println!(
-        "{copied} files, {bytes} bytes, digest {}",
-        blake3::Hash::from(all)
-    );
+    println!("{copied} files, {bytes} bytes, digest {}", all.finalize());
     for fault in &plan.faults {
         eprintln!("{fault}");
     }

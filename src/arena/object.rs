@@ -31,6 +31,8 @@ pub(crate) trait Kind: Sync {
     /// Takes every block out, one by one, making each its own before the object forgets it. Nobody holds the object any
     /// more; a killed predecessor may have begun.
     fn destroy(&self, object: View<'_>, taken: &mut dyn FnMut(OwnedBlock<'_>));
+    /// Somebody has let go of it and others hold it still: takes out what nobody will use all the same. Under the maintenance role.
+    fn settle(&self, _object: View<'_>, _taken: &mut dyn FnMut(OwnedBlock<'_>)) {}
     /// What keeps it from its end, for who waits for that. `None`: any holder does.
     fn depends(&self, _object: View<'_>) -> Option<Depends> {
         None
@@ -349,15 +351,18 @@ impl Arena {
     /// Works through a list instead of recursing: a queue in a queue in a queue may be a million deep.
     pub(super) fn destroy_all(&self, mut list: Vec<Block>) {
         while let Some(block) = list.pop() {
-            if !self.is_object(block) || self.is_held(block) {
+            if !self.is_object(block) {
                 continue;
             }
             let Some((kind, view)) = self.kind_and_view(block) else {
                 continue;
             };
-            kind.destroy(view, &mut |owned| {
-                list.extend(super::parcel::dismantle(owned))
-            });
+            let mut taken = |owned: OwnedBlock<'_>| list.extend(super::parcel::dismantle(owned));
+            if self.is_held(block) {
+                kind.settle(view, &mut taken);
+                continue;
+            }
+            kind.destroy(view, &mut taken);
             view.free_pages();
             drop(self.take_over(block.index));
         }
@@ -377,6 +382,8 @@ pub(crate) struct Object {
     arena: Arena,
     block: Block,
     offset: PrivateU64,
+    /// The member that holds it. A fork copies this value, and the copy holds nothing but what was held for it.
+    holder: PrivateU64,
 }
 
 impl fmt::Debug for Object {
@@ -431,6 +438,7 @@ impl Object {
             arena: arena.clone(),
             block,
             offset: PrivateU64::new(holder.offset),
+            holder: PrivateU64::new(holder.word.0),
         })
     }
 
@@ -454,6 +462,7 @@ impl Object {
             arena: arena.clone(),
             block,
             offset: PrivateU64::new(holder.offset),
+            holder: PrivateU64::new(holder.word.0),
         })
     }
 
@@ -489,14 +498,12 @@ impl Object {
 
 impl Drop for Object {
     fn drop(&mut self) {
-        if self.arena.check().is_err() {
+        let word = self.arena.my_holder();
+        if self.arena.check().is_err() || self.holder.load(Relaxed) != word.0 {
             return;
         }
         let offset = self.offset.load(Relaxed);
-        self.arena.remove_holder(Holder {
-            offset,
-            word: self.arena.my_holder(),
-        });
+        self.arena.remove_holder(Holder { offset, word });
         self.arena.destroy_if_unheld(self.block);
     }
 }
@@ -578,6 +585,7 @@ impl Arena {
             if let Some((object_of, local)) = local {
                 if let Some(object) = object_of(&*local) {
                     object.offset.store(*offset, Relaxed);
+                    object.holder.store(self.my_holder().0, Relaxed);
                 }
             }
         }

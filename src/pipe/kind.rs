@@ -105,8 +105,12 @@ impl<const KIND: u32> Kind for EndKind<KIND> {
 
     /// Each time again while somebody holds it: whoever was at it before may have been killed.
     fn tidy(&self, end: View<'_>) {
+        self.settle(end, &mut |owned| owned.let_go());
+    }
+
+    fn settle(&self, end: View<'_>, taken: &mut dyn FnMut(OwnedBlock<'_>)) {
         if title(end).is_over(|| end.is_in_message()) {
-            self.destroy(end, &mut |owned| owned.let_go());
+            self.destroy(end, taken);
         }
     }
 

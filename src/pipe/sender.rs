@@ -171,6 +171,14 @@ impl Writer {
         }
     }
 
+    /// Says where its next owner goes on, before it is lent.
+    fn announce(&self) {
+        if self.end.arena().check().is_ok() && !self.end.is_passed_on() {
+            let position = self.cursor.position();
+            self.end.ring.tail().store(position, Release);
+        }
+    }
+
     /// What is unusual, before anything is encoded.
     pub(super) fn check(&self) -> Result<(), Refused> {
         self.end.check()?;
@@ -252,6 +260,7 @@ impl<T> PipeSender<T> {
     /// # Ok::<(), Box<dyn std::error::Error>>(())
     /// ```
     pub fn set_aside(&mut self) {
+        self.writer.announce();
         self.writer.end.let_go();
     }
 }
@@ -465,12 +474,8 @@ impl Refused {
 /// Only within a message of this crate or the arguments of a process; anywhere else it is an error.
 impl<T> Serialize for PipeSender<T> {
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
-        let end = &self.writer.end;
-        if end.arena().check().is_ok() && !end.is_passed_on() {
-            let position = self.writer.cursor.position();
-            end.ring.tail().store(position, Release);
-        }
-        end.lend(serializer, &())
+        self.writer.announce();
+        self.writer.end.lend(serializer, &())
     }
 }
 

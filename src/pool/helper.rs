@@ -128,6 +128,8 @@ fn run_callbacks(shared: &Shared) -> bool {
         let unwanted = batch.call(shared);
         shared.release(unwanted);
         shared.lock().callbacks_due -= 1;
+        // However many there are: workers may have died meanwhile.
+        tend(shared);
     }
 }
 

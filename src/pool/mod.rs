@@ -151,8 +151,10 @@ impl Pool {
     /// once**, however the task or the pool ends.
     ///
     /// They are called in a thread of this process's own for that, one after the other, in the order in which their tasks were finished,
-    /// perhaps after others have seen the outcome; [`join`](Self::join) waits for them. One that panics harms nothing else; one that takes
-    /// long holds up the others. A task that cannot be handed in at all is the exception ([`Closed`](TaskError::Closed),
+    /// perhaps after others have seen the outcome; [`join`](Self::join) waits for them. One that panics harms nothing else. It should not
+    /// take long: the same thread looks after the workers. Until it returns the other callbacks wait, and unless some thread waits in a call
+    /// of this pool, so do the successor of a worker that has ended, the rest of a chunk whose worker has paused or died, and what is to
+    /// be done with results that nobody wants. So a callback must not wait for what tasks of this pool do, other than by calls of the pool. A task that cannot be handed in at all is the exception ([`Closed`](TaskError::Closed),
     /// [`Initializer`](TaskError::Initializer), [`NotInProgram`](TaskError::NotInProgram), no thread to be had): this call itself calls
     /// `on_error` before it returns.
     ///
@@ -467,9 +469,11 @@ impl Pool {
         R: Serialize + DeserializeOwned,
         I: Iterator<Item = A>,
     {
-        if chunk == 0 || u32::try_from(chunk).is_err() {
+        if chunk == 0 {
             return Err(TaskError::InvalidChunk);
         }
+        // A job counts its tasks in 32 bits.
+        let chunk = chunk.min(u32::MAX as usize);
         let function = self.shared.function(f)?;
         Flow::new(&self.shared, function, items, chunk, most, manner)
     }

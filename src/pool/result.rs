@@ -16,7 +16,7 @@ pub(super) type Decode<R> = fn(&Shared, &[Finished]) -> Result<R, TaskError>;
 ///
 /// It can be asked from any thread, any number of times, and outlives the pool: what was not finished when the pool was terminated or
 /// dropped is [`Cancelled`](TaskError::Cancelled). Dropping it lets the task run on; its result is thrown away
-/// as soon as it is there, with the handles in it.
+/// as soon as it is there, with the handles in it (while a callback runs, when that returns).
 ///
 /// ```
 /// use multiprocess::Pool;

@@ -18,6 +18,13 @@ fn state(pid: u32) -> char {
     state.chars().next().unwrap()
 }
 
+/// Waits until a child has ended. Nobody has reaped it.
+pub fn wait_until_ended(pid: u32) {
+    while state(pid) != 'Z' {
+        thread::yield_now();
+    }
+}
+
 /// Stops a process wherever it is.
 pub fn stop<R>(process: &Process<R>) {
     signal(process, libc::SIGSTOP);

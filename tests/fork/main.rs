@@ -39,6 +39,7 @@ fn main() {
         a_process_with_loans_is_not_copied,
         an_end_of_a_pipe_goes_along_or_prevents_the_copy,
         a_process_has_a_pipe_to_its_copy,
+        a_copy_of_an_end_that_was_set_aside_holds_nothing,
         an_end_that_may_come_back_is_not_the_copys,
         a_foreign_fork_has_no_pipe,
         a_process_that_holds_a_lock_is_not_copied,

@@ -3,9 +3,10 @@
 use crate::{builder, sleep_for_ever};
 use multiprocess::{
     Connection, Error, Event, ExitCode, JoinableQueue, Pipe, PipeReceiver, PipeSender, PutError,
-    Queue, RecvError, RecvIntoError, SendError, Waitable, wait,
+    Queue, RecvError, RecvIntoError, SendError, Waitable, family, wait,
 };
 use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::sync::Mutex;
 use std::time::Duration;
 
 pub fn an_end_of_a_pipe_goes_along_or_prevents_the_copy() {
@@ -65,6 +66,39 @@ pub fn a_process_has_a_pipe_to_its_copy() {
     let mut there = refused.into_inner();
     assert!(matches!(there.recv(), Err(RecvError::Closed)));
     assert!(matches!(there.send(1), Err(SendError::Closed(1))));
+}
+
+/// The copy of an end that was set aside holds nothing: to drop it does no harm to what has its memory by then.
+pub fn a_copy_of_an_end_that_was_set_aside_holds_nothing() {
+    static HERE: Mutex<Option<Connection<u32, u32>>> = Mutex::new(None);
+    let take = || HERE.lock().expect("nobody panics").take();
+    let used = Event::new().expect("an event");
+    let (mut here, there) = Pipe::duplex::<u32, u32>().expect("a pipe");
+    here.set_aside();
+    *HERE.lock().expect("nobody panics") = Some(here);
+    let work = |(there, used): (Connection<u32, u32>, Event)| {
+        assert!(used.wait());
+        drop(there);
+        let pipe = |_| Pipe::simplex_with_capacity::<u32>(256).expect("a pipe");
+        let mut pipes: Vec<_> = (0..200).map(pipe).collect();
+        drop(take().expect("the copy"));
+        for (receiver, sender) in &mut pipes {
+            sender.send(5).expect("a receiver");
+            assert_eq!(receiver.recv().expect("sent"), 5);
+        }
+        let objects = family::stats().objects;
+        (
+            objects.get("pipe reader").copied(),
+            objects.get("pipe writer").copied(),
+        )
+    };
+    let process = builder().fork(work, (there, used.clone()));
+    let process = process.expect("a fork");
+    let mut here = take().expect("the original");
+    here.send(1).expect("a receiver");
+    drop(here);
+    used.set();
+    assert_eq!(process.join().expect("a result"), (Some(200), Some(200)));
 }
 
 /// A send that failed leaves an end that comes back when it is used. It does not prevent a copy, which has no part in it.

@@ -4,9 +4,10 @@
 use std::thread;
 
 use multiprocess::{
-    GetError, JoinableQueue, Pipe, PipeReceiver, PipeSender, Process, Queue, QueueJoinError,
+    GetError, JoinableQueue, Pipe, PipeReceiver, PipeSender, Pool, Process, Queue, QueueJoinError,
     RecvError, SendError,
 };
+use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
 use super::kept::Kept;
 use super::{LONG, SOON, reap, start, watch};
@@ -232,4 +233,63 @@ fn an_end_that_was_not_sent_goes_with_its_owner() {
     assert!(matches!(receiver.recv(), Err(RecvError::Closed)));
     assert!(is_moved(old.get()));
     reap(process);
+}
+
+/// A sender within a pipe whose receiver is a task's.
+type Inner = PipeReceiver<PipeSender<u32>>;
+
+fn inner() -> (PipeReceiver<u32>, Inner, PipeSender<PipeSender<u32>>) {
+    let (receiver, sender) = Pipe::simplex().unwrap();
+    let (inner, mut outer) = Pipe::simplex().unwrap();
+    outer.send(sender).unwrap();
+    (receiver, inner, outer)
+}
+
+/// What was sent to a receiver goes when that is dropped, though a task that is not done still has it.
+#[test]
+fn what_was_sent_to_a_dropped_end_goes() {
+    let _watch = watch();
+    let (mut receiver, end, outer) = inner();
+    let jobs = JoinableQueue::<Inner>::bounded(1).unwrap();
+    jobs.put(end).unwrap();
+    drop(jobs.get().unwrap());
+    assert!(outer.is_closed());
+    assert!(matches!(receiver.recv(), Err(RecvError::Closed)));
+    jobs.task_done().unwrap();
+
+    fn work((end, mut receiver): (Inner, PipeReceiver<u32>)) -> bool {
+        drop(end);
+        matches!(receiver.recv(), Err(RecvError::Closed))
+    }
+    let (receiver, end, outer) = inner();
+    let pool = Pool::new(1).unwrap();
+    assert!(matches!(pool.apply(work, (end, receiver)), Ok(true)));
+    assert!(outer.is_closed());
+}
+
+/// The end was lost on its way, in a message that is no message. A task that had it before holds it, and nothing more.
+#[test]
+fn what_was_sent_to_a_lost_end_goes() {
+    struct Bad<T>(T);
+    impl<T: Serialize> Serialize for Bad<T> {
+        fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+            self.0.serialize(serializer)
+        }
+    }
+    impl<'de, T> Deserialize<'de> for Bad<T> {
+        fn deserialize<D: Deserializer<'de>>(_: D) -> Result<Self, D::Error> {
+            Err(serde::de::Error::custom("bad"))
+        }
+    }
+    let _watch = watch();
+    let (mut receiver, end, outer) = inner();
+    let jobs = JoinableQueue::<Inner>::bounded(1).unwrap();
+    jobs.put(end).unwrap();
+    let end = jobs.get().unwrap();
+    let queue = Queue::bounded(1).unwrap();
+    queue.put(Bad(end)).unwrap();
+    assert!(queue.get().is_err());
+    assert!(matches!(receiver.recv(), Err(RecvError::Closed)));
+    assert!(outer.is_closed());
+    jobs.task_done().unwrap();
 }

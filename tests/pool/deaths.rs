@@ -1,6 +1,7 @@
 //! Workers that die: exactly the task that was running is lost.
 
 use crate::guard::watch;
+use crate::signals::wait_until_ended;
 use multiprocess::{ExitCode, Pool, Process, Queue, TaskError};
 use rustix::process::{Pid, Resource, Rlimit, Signal, getrlimit, kill_process, setrlimit};
 use std::process::id;
@@ -296,4 +297,39 @@ fn workers_die_with_their_parent() {
             thread::sleep(Duration::from_millis(1));
         }
     }
+}
+
+/// While a callback runs the helper sees nothing; before the next one it does.
+#[test]
+fn the_dead_are_replaced_between_two_callbacks() {
+    let _watch = watch();
+    fn work((pids, gate): (Queue<u32>, Queue<()>)) {
+        pids.put(std::process::id()).unwrap();
+        gate.get().unwrap();
+        std::process::abort();
+    }
+    let pool = Pool::new(1).unwrap();
+    let (pids, gate) = (Queue::bounded(1).unwrap(), Queue::bounded(1).unwrap());
+    let works = Queue::<u32>::bounded(1).unwrap();
+    let (begun, has_begun) = mpsc::channel();
+    let (go, may_go) = mpsc::channel();
+    let first = move |_: &u32| {
+        begun.send(()).unwrap();
+        may_go.recv().unwrap();
+    };
+    let (told, hear) = mpsc::channel();
+    let get = works.clone();
+    let second = move |_: &u32| told.send(get.get().unwrap()).unwrap();
+    let never = |error: &TaskError| panic!("{error}");
+    pool.apply_async_with(|n: u32| n, 1, first, never);
+    has_begun.recv().unwrap();
+    // Its outcome is seen here, since the helper is in the first one.
+    pool.apply_async_with(|n: u32| n, 2, second, never).wait();
+    let _lost = pool.apply_async(work, (pids.clone(), gate.clone()));
+    let _next = pool.apply_async(|works: Queue<u32>| works.put(3).unwrap(), works);
+    let pid = pids.get().unwrap();
+    gate.put(()).unwrap();
+    wait_until_ended(pid);
+    go.send(()).unwrap();
+    assert_eq!(hear.recv(), Ok(3));
 }

@@ -1,5 +1,8 @@
 //! Pools of real processes: what they run, and what becomes of tasks whose workers die.
 
+#[path = "../common/signals.rs"]
+mod signals;
+
 #[path = "../common/guard.rs"]
 mod guard;
 

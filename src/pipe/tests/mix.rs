@@ -15,6 +15,8 @@ enum Step {
     RecvRef,
     MoveSender,
     MoveReceiver,
+    SetSenderAside,
+    SetReceiverAside,
 }
 
 fn step() -> impl Strategy<Value = Step> {
@@ -29,6 +31,8 @@ fn step() -> impl Strategy<Value = Step> {
         2 => Just(Step::RecvRef),
         1 => Just(Step::MoveSender),
         1 => Just(Step::MoveReceiver),
+        1 => Just(Step::SetSenderAside),
+        1 => Just(Step::SetReceiverAside),
     ]
 }
 
@@ -86,6 +90,14 @@ proptest! {
                 Step::MoveReceiver => {
                     give_others.try_send(receiver).unwrap();
                     receiver = take_others.try_recv().unwrap();
+                    continue;
+                }
+                Step::SetSenderAside => {
+                    sender.set_aside();
+                    continue;
+                }
+                Step::SetReceiverAside => {
+                    receiver.set_aside();
                     continue;
                 }
                 Step::Recv => match receiver.try_recv() {

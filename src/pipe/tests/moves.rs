@@ -304,3 +304,21 @@ fn what_was_given_up_is_closed() {
     drop((take, give));
     assert_eq!((objects(&arena), arena.stats().bytes_in_use), (0, 0));
 }
+
+/// Its next owner goes on where it was.
+#[test]
+fn what_was_set_aside_moves() {
+    let arena = arena();
+    let (mut take, mut give) = ends::<PipeSender<String>>(&arena);
+    let (mut receiver, mut sender) = ends::<String>(&arena);
+    for round in 0..50 {
+        sender.send(format!("before {round}")).unwrap();
+        sender.set_aside();
+        give.send(sender).unwrap();
+        sender = take.recv().unwrap();
+        sender.send(format!("after {round}")).unwrap();
+        receiver.set_aside();
+        assert_eq!(receiver.recv().unwrap(), format!("before {round}"));
+        assert_eq!(receiver.recv().unwrap(), format!("after {round}"));
+    }
+}

@@ -19,7 +19,7 @@ enum State {
     Owned = 0,
     /// Of whoever takes it: out of a message that carries this epoch, or back, as long as there is a member in the word.
     Lent = 1,
-    /// The owner has died, or nobody is left who could take it.
+    /// The owner has dropped it or died, or nobody is left who could take it.
     Over = 2,
 }
 
@@ -77,6 +77,11 @@ impl<'a> Title<'a> {
         // (M): who takes it sees what this owner did. Nobody else changes the word of an owner that lives.
         self.0
             .store(Word::new(epoch, State::Lent, owner).0, Release);
+    }
+
+    /// Its owner is done with it.
+    pub(crate) fn end(self, epoch: u64) {
+        self.0.store(Word::new(epoch, State::Over, 0).0, Release);
     }
 
     /// Whether it is still where it was put.
