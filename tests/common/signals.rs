@@ -18,9 +18,10 @@ fn state(pid: u32) -> char {
     state.chars().next().unwrap()
 }
 
-/// Waits until a child has ended. Nobody has reaped it.
+/// Waits until a child has ended, whether or not somebody has reaped it.
 pub fn wait_until_ended(pid: u32) {
-    while state(pid) != 'Z' {
+    let stat = || std::fs::read_to_string(format!("/proc/{pid}/stat")).ok();
+    while stat().is_some_and(|stat| !stat.contains(") Z ")) {
         thread::yield_now();
     }
 }
